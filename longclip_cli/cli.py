@@ -1,0 +1,188 @@
+"""The command `longclip-score`: options in; messages and exit status out."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from enum import IntEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from longclip_cli import __version__
+from longclip_cli.errors import LongCLIPError, UsageError
+from longclip_cli.inputs import STANDARD_STREAM
+from longclip_cli.options import Precision, ScoreOptions
+from longclip_cli.output import partial_path
+from longclip_cli.progress import NoProgress, Progress
+from longclip_cli.score_file import score_file
+from longclip_cli.summary import Summary
+
+DEFAULTS = ScoreOptions()
+app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+class ExitStatus(IntEnum):
+    """What the command's exit status says."""
+
+    ALL_SCORED = 0
+    STOPPED = 1
+    WRONG_USAGE = 2
+    SOME_FAILED = 3
+    INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+    READER_GONE = 141  # 128 + SIGPIPE
+
+
+def print_version(wanted: bool) -> None:
+    """Prints the version and ends the command, if wanted."""
+    if wanted:
+        typer.echo(f"longclip-score {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def score(
+    context: typer.Context,
+    input: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="INPUT",
+            help="JSONL file, an image path and a text in each row; .gz .bz2 .xz .zst are decompressed; - is stdin.",
+        ),
+    ] = None,
+    output: Annotated[
+        str, typer.Option("-o", "--output", metavar="FILE", help="Scored file; - is standard output.")
+    ] = DEFAULTS.output,
+    model: Annotated[
+        str,
+        typer.Option(
+            "-m", "--model", metavar="MODEL", envvar="LONGCLIP_MODEL", help="Checkpoint file, folder or Hub id."
+        ),
+    ] = DEFAULTS.model,
+    image_key: Annotated[
+        str, typer.Option(metavar="KEY", help="Field that holds the image's path.")
+    ] = DEFAULTS.image_key,
+    text_key: Annotated[str, typer.Option(metavar="KEY", help="Field that holds the text.")] = DEFAULTS.text_key,
+    output_key: Annotated[str, typer.Option(metavar="KEY", help="Field to add.")] = DEFAULTS.output_key,
+    image_root: Annotated[
+        Path,
+        typer.Option(
+            metavar="FOLDER",
+            exists=True,
+            file_okay=False,
+            show_default="current folder",
+            help="Where relative image paths start.",
+        ),
+    ] = DEFAULTS.image_root,
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar="DEVICE",
+            envvar="LONGCLIP_DEVICE",
+            help="auto, cpu, cuda, cuda:1 or mps; auto is cuda if there is one.",
+        ),
+    ] = DEFAULTS.device,
+    precision: Annotated[
+        Precision,
+        typer.Option(help="Arithmetic; auto is fp16 on a GPU and fp32 on the CPU."),
+    ] = DEFAULTS.precision,
+    batch_size: Annotated[
+        int | None,
+        typer.Option("-b", "--batch-size", min=1, show_default="by device", help="Images in one forward pass."),
+    ] = DEFAULTS.batch_size,
+    workers: Annotated[
+        int, typer.Option("-j", "--workers", min=1, show_default="cores", help="Threads that decode images.")
+    ] = DEFAULTS.workers,
+    prefetch: Annotated[
+        int | None, typer.Option(min=1, show_default="16 batches", help="Rows decoded ahead, at most.")
+    ] = DEFAULTS.prefetch,
+    max_errors: Annotated[
+        int | None, typer.Option(min=0, show_default="no limit", help="Stop once more rows than this have failed.")
+    ] = DEFAULTS.max_errors,
+    max_pixels: Annotated[
+        int, typer.Option(min=1, help="Refuse larger images before they are decoded.")
+    ] = DEFAULTS.max_pixels,
+    summary: Annotated[
+        Path | None, typer.Option(metavar="FILE", show_default="none", help="Also write the run's summary as JSON.")
+    ] = DEFAULTS.summary,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors.")] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Score how well each row's text fits its image, with LongCLIP.
+
+    Every row is written as it was with one more field, clip_score, from 0 to 1. A row that cannot be scored
+    gets null and the reason in clip_score_error.
+
+    \b
+    longclip-score in.jsonl -o out.jsonl
+    zcat shard.jsonl.gz | longclip-score -m longclip-L@336px.pt | jq -c 'select(.clip_score > 0.6)'
+
+    Exit status: 0 every row was scored, 1 the run could not start or go on, 2 wrong usage,
+    3 complete, but some rows carry an error.
+    """
+    if input is None and sys.stdin.isatty():
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(ExitStatus.WRONG_USAGE)
+    warnings.filterwarnings("ignore", message="Failed to initialize NumPy")  # torch wants it for nothing we use
+    if quiet:
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    try:
+        options = ScoreOptions(
+            input=input or DEFAULTS.input,
+            output=output,
+            model=model,
+            image_key=image_key,
+            text_key=text_key,
+            output_key=output_key,
+            image_root=image_root,
+            device=device,
+            precision=precision,
+            batch_size=batch_size,
+            workers=workers,
+            prefetch=prefetch,
+            max_errors=max_errors,
+            max_pixels=max_pixels,
+            summary=summary,
+        )
+    except UsageError as error:
+        complain(error)
+        raise typer.Exit(ExitStatus.WRONG_USAGE) from error
+    raise typer.Exit(run(options, quiet=quiet))
+
+
+def run(options: ScoreOptions, *, quiet: bool) -> ExitStatus:
+    """Runs the command and says how it went."""
+    summary = Summary()
+    try:
+        score_file(options, summary, NoProgress() if quiet else Progress())
+        status = ExitStatus.SOME_FAILED if summary.failed else ExitStatus.ALL_SCORED
+    except BrokenPipeError:
+        return ExitStatus.READER_GONE
+    except UsageError as error:
+        complain(error)
+        return ExitStatus.WRONG_USAGE
+    except LongCLIPError as error:
+        complain(error)
+        status = ExitStatus.STOPPED
+    except KeyboardInterrupt:
+        complain("interrupted")
+        status = ExitStatus.INTERRUPTED
+    if summary.rows and not summary.is_complete and options.output != STANDARD_STREAM:
+        complain(f"the {summary.rows} rows done are in {partial_path(options.output)}")
+    if not quiet and (summary.rows or summary.is_complete):
+        typer.echo(f"longclip-score: {summary}", err=True)
+    return status
+
+
+def complain(problem: object) -> None:
+    """Prints one line on standard error."""
+    typer.echo(f"longclip-score: {problem}", err=True)
+
+
+def main() -> None:
+    """The console script."""
+    app()

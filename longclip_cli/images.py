@@ -1,0 +1,132 @@
+"""A file to the pixels the image tower takes: RGB, resized, centre-cropped, `[3, n, n]` uint8.
+
+The arithmetic is that of CLIP's preprocessing (torchvision's `Resize` and `CenterCrop` on a PIL image),
+less the normalisation, which the device does.
+"""
+
+from __future__ import annotations
+
+import stat
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from longclip_cli.errors import RowError
+
+KINDS_OF_FILE = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+NEVER_DECODED = {"EPS"}  # its decoder runs Ghostscript
+
+
+def limit_pixels(max_pixels: int) -> None:
+    """Have Pillow itself refuse what `load_image` can't see, such as a large image inside an icon.
+
+    Pillow keeps this limit for the whole process.
+    """
+    Image.MAX_IMAGE_PIXELS = max_pixels
+    warnings.simplefilter("error", Image.DecompressionBombWarning)
+
+
+def load_image(path: Path, image_size: int, max_pixels: int) -> Tensor:
+    """The pixels of an image file, `[3, image_size, image_size]` uint8.
+
+    Raises `RowError` for whatever is not a regular file that Pillow decodes to its end, and for images
+    of more than `max_pixels`, which are not decoded.
+    """
+    check_regular_file(path)
+    with row_errors(path), Image.open(path, formats=safe_formats()) as image:
+        check_pixels(image.size, image_size, max_pixels, path)
+        return to_pixels(image.convert("RGB"), image_size)
+
+
+def check_regular_file(path: Path) -> None:
+    """Raises the row's error unless `path` is a regular file with something in it; opens nothing."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        raise RowError("image: no such file", str(path)) from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL or a lone surrogate in the path
+        raise RowError("image: cannot be opened", f"{path!s} ({reason_of(error)})") from None
+    for is_kind, name in KINDS_OF_FILE:
+        if is_kind(status.st_mode):
+            raise RowError(f"image: {name}, not a file", str(path))
+    if status.st_size == 0:
+        raise RowError("image: an empty file", str(path))
+
+
+def check_pixels(size: tuple[int, int], image_size: int, max_pixels: int, path: Path) -> None:
+    """Raises the row's error if the image is too large, as it is or resized.
+
+    Resizing the shorter side of a very long and thin image makes a large one of a small one.
+    """
+    width, height = size
+    if width * height > max_pixels:
+        raise too_many_pixels(f"{path!s} has {width} x {height}", max_pixels)
+    width, height = resized(size, image_size)
+    if width * height > max_pixels:
+        raise too_many_pixels(f"{path!s} has {width} x {height} once resized", max_pixels)
+
+
+def too_many_pixels(what: str, max_pixels: int) -> RowError:
+    """The error of a row whose image is larger than `--max-pixels`."""
+    return RowError("image: too many pixels", f"{what}, --max-pixels is {max_pixels}")
+
+
+@contextmanager
+def row_errors(path: Path) -> Iterator[None]:
+    """Turns whatever Pillow raises for a broken file into the row's error.
+
+    That can be nearly anything: OSError, SyntaxError, ValueError, struct.error, EOFError, ...
+    """
+    try:
+        yield
+    except RowError:
+        raise
+    except UnidentifiedImageError:
+        raise RowError("image: not an image format that can be read", str(path)) from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise too_many_pixels(str(path), Image.MAX_IMAGE_PIXELS or 0) from None
+    except Exception as error:
+        raise RowError("image: cannot be decoded", f"{path!s} ({reason_of(error)})") from error
+
+
+def reason_of(error: Exception) -> str:
+    """What an exception says, without the path that OSError repeats."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+@cache
+def safe_formats() -> tuple[str, ...]:
+    """The names of the image formats that are decoded: all of Pillow's that run no other program."""
+    Image.init()
+    return tuple(name for name in Image.ID if name not in NEVER_DECODED)
+
+
+def to_pixels(image: Image.Image, image_size: int) -> Tensor:
+    """An RGB image resized and centre-cropped, `[3, image_size, image_size]` uint8."""
+    width, height = size = resized(image.size, image_size)
+    if image.size != size:
+        image = image.resize(size, Image.Resampling.BICUBIC)
+    left, top = round((width - image_size) / 2), round((height - image_size) / 2)
+    image = image.crop((left, top, left + image_size, top + image_size))
+    pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
+    return pixels.view(image_size, image_size, 3).permute(2, 0, 1)
+
+
+def resized(size: tuple[int, int], image_size: int) -> tuple[int, int]:
+    """Width and height once the shorter side is `image_size`; the other is rounded down."""
+    width, height = size
+    if width <= height:
+        return image_size, int(image_size * height / width)
+    return int(image_size * width / height), image_size

@@ -1,0 +1,110 @@
+"""Standard input, files and compressed files as lines of bytes."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import stat
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from longclip_cli.errors import InputError
+
+STANDARD_STREAM = "-"
+MAX_LINE_BYTES = 64 * 2**20  # a longer line is no JSONL, and would have to be held whole
+DECOMPRESSED_BUFFER_BYTES = 128 * 2**10
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the input.
+
+    `number` counts from 1, blank lines included. `content` is as read, line end and all. `offset` is how
+    many bytes of the file, compressed if it is, had been read when this line was.
+    """
+
+    number: int
+    content: bytes
+    offset: int
+
+
+@dataclass(frozen=True)
+class Input:
+    """An opened input.
+
+    `file` is as it lies on the disk, `stream` what decompressing it gives. `size` is in bytes, `None`
+    where it is not known (a pipe). `is_live` says that somebody else may still be writing it.
+    """
+
+    name: str
+    file: BinaryIO
+    stream: BinaryIO
+    size: int | None
+
+    @property
+    def is_live(self) -> bool:
+        """Whether a line may be long in coming, because its writer has yet to write it."""
+        return self.size is None
+
+    def lines(self) -> Iterator[Line]:
+        """The lines that are not blank, each as soon as it has arrived.
+
+        Raises `InputError` if the input becomes unreadable.
+        """
+        number = 0
+        try:
+            while content := self.stream.readline(MAX_LINE_BYTES + 1):
+                number += 1
+                if len(content) > MAX_LINE_BYTES:
+                    raise InputError(f"{self.name}: line {number} has more than {MAX_LINE_BYTES} bytes; is it JSONL?")
+                if not content.isspace():
+                    yield Line(number, content, 0 if self.is_live else self.file.tell())
+        except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+            raise InputError(f"{self.name}: unreadable after line {number}: {error}") from error
+
+
+@contextmanager
+def open_input(path: str) -> Iterator[Input]:
+    """Opens a file, decompressed by its suffix, or standard input for `-`.
+
+    Raises `InputError`.
+    """
+    is_stdin = path == STANDARD_STREAM
+    name = "standard input" if is_stdin else path
+    decompress = None if is_stdin else DECOMPRESSORS.get(Path(path).suffix.lower())
+    try:
+        # Standard input is opened anew: the interpreter takes sys.stdin's lock when it exits,
+        # which a thread that waits for a line would hold.
+        file = open(0 if is_stdin else path, "rb", closefd=not is_stdin)  # noqa: SIM115
+    except OSError as error:
+        raise InputError(f"cannot read {name}: {error.strerror}") from error
+    with file:
+        status = os.fstat(file.fileno())
+        size = status.st_size if stat.S_ISREG(status.st_mode) else None
+        yield Input(name, file, decompress(file) if decompress else file, size)
+
+
+def open_zstd(file: BinaryIO) -> BinaryIO:
+    """The content of a `.zst` file."""
+    try:
+        from longclip_cli.zstd import ZstdFile
+    except ImportError as error:
+        raise InputError(
+            "reading .zst needs the zstandard package: pip install 'longclip-cli[zst]' (or pipe through zstdcat)"
+        ) from error
+    return io.BufferedReader(ZstdFile(file), buffer_size=DECOMPRESSED_BUFFER_BYTES)
+
+
+DECOMPRESSORS: dict[str, Callable[[BinaryIO], BinaryIO]] = {
+    ".gz": lambda file: cast(BinaryIO, gzip.GzipFile(fileobj=file)),
+    ".bz2": lambda file: cast(BinaryIO, bz2.BZ2File(file)),
+    ".xz": lambda file: cast(BinaryIO, lzma.LZMAFile(file)),
+    ".zst": open_zstd,
+}

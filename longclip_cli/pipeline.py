@@ -1,0 +1,70 @@
+"""The flow itself: lines, loaded rows, chunks, scores, scored rows."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass
+
+from longclip_cli.errors import RowError
+from longclip_cli.inputs import Line
+from longclip_cli.loading import LoadedRow, Pair, Prefetch, RowLoader
+from longclip_cli.records import Record
+from longclip_cli.scorer import LongCLIPScorer, PendingScores
+from longclip_cli.stopwatch import Stopwatch
+
+NOT_A_NUMBER = RowError("score: the network gave no number; try --precision fp32")
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredRow:
+    """A record with its score in [0, 1], or with the error that says why it has none.
+
+    `is_cut` tells that the text was longer than the network reads.
+    """
+
+    record: Record
+    result: float | RowError
+    is_cut: bool
+
+
+def score_lines(
+    lines: Iterable[Line],
+    load: RowLoader,
+    scorer: LongCLIPScorer,
+    stopwatch: Stopwatch,
+    *,
+    workers: int,
+    prefetch: int | None,
+    is_live: bool,
+) -> Generator[list[ScoredRow]]:
+    """Every line's row with its score, in order, a chunk at a time.
+
+    While the device works on one chunk the next is being loaded. No row waits for a line that has yet
+    to be written (`is_live`). An error in the input is raised once the rows before it are out.
+    """
+    ahead = prefetch or 2 * scorer.chunk_rows
+    in_flight: deque[tuple[list[LoadedRow], PendingScores]] = deque()
+    with Prefetch(lines, load, workers=workers, ahead=ahead, is_live=is_live, stopwatch=stopwatch) as rows:
+        for chunk in rows.chunks(scorer.chunk_rows):  # an empty one: no more for now
+            if chunk:
+                with stopwatch.measure("model"):
+                    pairs = [row.pair for row in chunk if isinstance(row.pair, Pair)]
+                    in_flight.append((chunk, scorer.submit(pairs)))
+            while len(in_flight) > (scorer.chunks_in_flight if chunk else 0):
+                loaded, pending = in_flight.popleft()
+                with stopwatch.measure("model"):
+                    scores = pending.wait()
+                yield list(join(loaded, scores))
+
+
+def join(loaded: Iterable[LoadedRow], scores: Iterable[float]) -> Iterator[ScoredRow]:
+    """Loaded rows with the scores of those that have a pair."""
+    remaining = iter(scores)
+    for row in loaded:
+        if isinstance(row.pair, RowError):
+            yield ScoredRow(row.record, row.pair, is_cut=False)
+        else:
+            score = next(remaining)
+            yield ScoredRow(row.record, NOT_A_NUMBER if math.isnan(score) else score, row.pair.text.is_cut)

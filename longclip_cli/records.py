@@ -1,0 +1,158 @@
+"""One JSONL line to a `Record`, and a `Record` with its score back to a line.
+
+A line keeps its bytes: the score is spliced in before the closing brace. Nothing is serialised again,
+since no JSON library gives back a 30-digit integer, `1.10`, a duplicate key or `NaN` as it was.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from longclip_cli.errors import RowError
+from longclip_cli.inputs import Line
+
+SCORE_DECIMALS = 6
+UTF8_BOM = b"\xef\xbb\xbf"
+# For what orjson refuses although files hold it: NaN, 1e400, lone surrogates. Numbers are
+# never used, so none is too large to be read.
+LENIENT_JSON = json.JSONDecoder(parse_int=float)
+# What tells where a member of an object ends: strings as a whole, brackets and commas outside them.
+STRUCTURE = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],]', re.DOTALL)
+JSON_TYPES = {
+    type(None): "null",
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    str: "a string",
+    list: "a list",
+    dict: "an object",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A parsed line: its fields, or the error that says why it is no JSON object."""
+
+    line: Line
+    fields: dict[str, Any] | RowError
+
+    def image_path(self, key: str) -> str:
+        """The path of the row's image, as it stands in the row; raises `RowError`."""
+        value = self._field("image", key)
+        if isinstance(value, list):
+            if len(value) != 1:
+                raise RowError("image: not one path", f"'{key}' is a list of {len(value)}")
+            value = value[0]
+        if not isinstance(value, str):
+            raise RowError("image: not a path", f"'{key}' is {JSON_TYPES[type(value)]}")
+        if not value.strip():
+            raise RowError("image: not a path", f"'{key}' is blank")
+        if "://" in value:
+            raise RowError("image: a URL, and only local files are read", value)
+        return value
+
+    def text(self, key: str) -> str:
+        """The row's text; raises `RowError`."""
+        value = self._field("text", key)
+        if not isinstance(value, str):
+            raise RowError("text: not a string", f"'{key}' is {JSON_TYPES[type(value)]}")
+        if not value.strip():
+            raise RowError("text: blank", f"'{key}'")
+        return value
+
+    def _field(self, what: str, key: str) -> Any:
+        if isinstance(self.fields, RowError):
+            raise self.fields
+        if key not in self.fields:
+            raise RowError(f"{what}: no field '{key}'")
+        return self.fields[key]
+
+
+def parse_line(line: Line) -> Record:
+    """The record of a line; one that is no JSON object gives a record that holds the error."""
+    content = line.content.removeprefix(UTF8_BOM) if line.number == 1 else line.content
+    try:
+        try:
+            value = orjson.loads(content)
+        except orjson.JSONDecodeError:
+            value = LENIENT_JSON.decode(content.decode())
+    except (ValueError, RecursionError) as error:
+        return Record(line, line_error(line, "not JSON", str(error)))
+    if not isinstance(value, dict):
+        return Record(line, line_error(line, "not a JSON object", f"it is {JSON_TYPES[type(value)]}"))
+    return Record(line, value)
+
+
+def line_error(line: Line, problem: str, detail: str) -> RowError:
+    """The error of a line that is not a row."""
+    return RowError(f"line: {problem}", message=f"line {line.number}: {problem}: {detail}")
+
+
+def encode_record(record: Record, output_key: str, result: float | RowError) -> bytes:
+    """The output line of a record: the input line and its score, or null and the error.
+
+    What stood under the output key or its error key is taken out. A line that is not a JSON object
+    is kept as a string, in which bytes that are not UTF-8 stand as `\\xff`.
+    """
+    error_key = f"{output_key}_error"
+    if isinstance(result, RowError):
+        additions = {output_key: b"null", error_key: json_string(str(result))}
+    else:
+        additions = {output_key: orjson.dumps(round(result, SCORE_DECIMALS))}
+    content = record.line.content
+    if isinstance(record.fields, RowError):
+        text = content.rstrip(b"\r\n").decode("utf-8", "backslashreplace")
+        return b"{%b}\n" % members({**additions, f"{output_key}_input": json_string(text)})
+    end = content.rindex(b"}")
+    kept, rest = content[:end], content[end:]
+    stale = record.fields.keys() & {output_key, error_key}
+    if stale:
+        kept = without_members(kept, stale)
+    separator = b", " if len(record.fields) > len(stale) else b""
+    return kept + separator + members(additions) + rest.rstrip(b"\n") + b"\n"
+
+
+def members(values: dict[str, bytes]) -> bytes:
+    """Members of a JSON object, of keys and encoded values."""
+    return b", ".join(b"%b: %b" % (json_string(key), value) for key, value in values.items())
+
+
+def json_string(text: str) -> bytes:
+    """A JSON string; lone surrogates, which UTF-8 can't hold, stand in it as `\\udc00`."""
+    return orjson.dumps(text.encode("utf-8", "backslashreplace").decode())
+
+
+def without_members(opened: bytes, keys: set[str]) -> bytes:
+    """An object, given without its closing brace, less its members of these keys; the others keep their bytes."""
+    start = opened.index(b"{") + 1
+    kept = [opened[begin:end] for begin, end in member_spans(opened) if member_key(opened, begin) not in keys]
+    return opened[:start] + b",".join(kept)
+
+
+def member_spans(opened: bytes) -> Iterator[tuple[int, int]]:
+    """Where each member of an object, given without its closing brace, begins and ends."""
+    depth = begin = 0
+    for token in STRUCTURE.finditer(opened):
+        kind = token[0]
+        if kind in b"{[":
+            depth += 1
+            begin = begin or token.end()
+        elif kind in b"}]":
+            depth -= 1
+        elif kind == b"," and depth == 1:
+            yield begin, token.start()
+            begin = token.end()
+    yield begin, len(opened)
+
+
+def member_key(opened: bytes, begin: int) -> str:
+    """The key of the member that begins there."""
+    key = STRUCTURE.search(opened, begin)
+    assert key, "a member begins with its key"
+    return str(json.loads(key[0]))

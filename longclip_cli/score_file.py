@@ -1,0 +1,103 @@
+"""One input to one output: open both, run the pipeline, count, and stop where going on makes no sense."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+from contextlib import closing
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from longclip_cli.errors import OutputError, TooManyFailuresError
+from longclip_cli.inputs import Input, Line, open_input
+from longclip_cli.options import ScoreOptions
+from longclip_cli.output import Output, check_output, open_output
+from longclip_cli.progress import Progress
+from longclip_cli.records import encode_record
+from longclip_cli.summary import Summary
+
+if TYPE_CHECKING:
+    from longclip_cli.pipeline import ScoredRow
+
+ALIKE_FROM_START = 100  # so many rows that fail alike before any other outcome: the command is wrong, not the data
+
+
+def score_file(options: ScoreOptions, summary: Summary, progress: Progress) -> None:
+    """Scores the rows of `options.input` into `options.output` and counts them in `summary`.
+
+    Raises a `LongCLIPError` if the run can't start or can't go on, and `BrokenPipeError` if the
+    reader of standard output has gone. The rows before that have been written.
+    """
+    check_output(options.output, input=options.input)
+    if options.summary and not options.summary.parent.is_dir():
+        raise OutputError(f"cannot write the summary {options.summary}: no such folder")
+    try:
+        with open_input(options.input) as source, open_output(options.output) as output:
+            score_lines_of(source, output, options, summary, progress)
+        summary.is_complete = True
+    finally:
+        progress.close()
+        if options.summary:
+            summary.write(options.summary)
+
+
+def score_lines_of(source: Input, output: Output, options: ScoreOptions, summary: Summary, progress: Progress) -> None:
+    """Scores all lines of an opened input into an opened output."""
+    lines = source.lines()
+    first = next(lines, None)
+    if first is None:
+        return
+    stopwatch = summary.stopwatch
+    with closing(start_pipeline(chain([first], lines), source, options, summary)) as chunks:
+        progress.start(source.size)
+        for rows in chunks:
+            with stopwatch.measure("writing"):
+                output.write(b"".join(encode_record(row.record, options.output_key, row.result) for row in rows))
+            summary.add(rows)
+            progress.update(summary, rows[-1].record.line.offset)
+            stop_if_hopeless(summary, options, rows[-1])
+
+
+def start_pipeline(
+    lines: Iterable[Line], source: Input, options: ScoreOptions, summary: Summary
+) -> Generator[list[ScoredRow]]:
+    """Loads the model and sets the pipeline up; what is heavy to import is imported here."""
+    with summary.stopwatch.measure("loading the model"):
+        from longclip_cli.images import limit_pixels
+        from longclip_cli.loading import RowLoader
+        from longclip_cli.pipeline import score_lines
+        from longclip_cli.scorer import LongCLIPScorer
+
+        scorer = LongCLIPScorer.from_pretrained(options.model, options.device, options.precision, options.batch_size)
+    limit_pixels(options.max_pixels)
+    load = RowLoader(
+        image_key=options.image_key,
+        text_key=options.text_key,
+        image_root=options.image_root,
+        max_pixels=options.max_pixels,
+        image_size=scorer.model.sizes.image_size,
+        context_length=scorer.model.sizes.context_length,
+    )
+    return score_lines(
+        lines,
+        load,
+        scorer,
+        summary.stopwatch,
+        workers=options.workers,
+        prefetch=options.prefetch,
+        is_live=source.is_live,
+    )
+
+
+def stop_if_hopeless(summary: Summary, options: ScoreOptions, last: ScoredRow) -> None:
+    """Raises `TooManyFailuresError` where `--max-errors` or the way the run began says so."""
+    if options.max_errors is not None and summary.failed > options.max_errors:
+        raise TooManyFailuresError(
+            f"stopped, since {summary.failed} rows have failed (--max-errors {options.max_errors})"
+        )
+    if summary.alike_from_start >= ALIKE_FROM_START:
+        fields = last.record.fields
+        keys = f"the fields of such a row are: {', '.join(fields)}" if isinstance(fields, dict) else "is it JSONL?"
+        raise TooManyFailuresError(
+            f"stopped, since the first {summary.alike_from_start} rows all failed alike, "
+            f"{last.result}; {keys} (see --image-key, --text-key, --image-root)"
+        )

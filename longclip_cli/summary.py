@@ -1,0 +1,109 @@
+"""What came out of a run, counted in constant memory while it goes on."""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable
+from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from longclip_cli import __version__
+from longclip_cli.errors import OutputError, RowError
+from longclip_cli.stopwatch import Stopwatch
+
+if TYPE_CHECKING:
+    from longclip_cli.pipeline import ScoredRow
+
+PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
+BINS = 10_000  # of the histogram that percentiles are read from: they are exact to 0.0001
+
+
+class Summary:
+    """Counts of a run's rows, their scores and failures, and where its time went."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.scored = 0
+        self.texts_cut = 0
+        self.failures: Counter[str] = Counter()  # by reason
+        self.alike_from_start = 0  # rows from the first on that failed for the same reason
+        self.is_complete = False
+        self.stopwatch = Stopwatch()
+        self._score_sum = 0.0
+        self._histogram = [0] * (BINS + 1)
+
+    @property
+    def failed(self) -> int:
+        """How many rows have no score."""
+        return self.rows - self.scored
+
+    def add(self, rows: Iterable[ScoredRow]) -> None:
+        """Counts some rows, in the order of the input."""
+        for row in rows:
+            self.rows += 1
+            self.texts_cut += row.is_cut
+            if isinstance(row.result, RowError):
+                self.failures[row.result.reason] += 1
+                if self.failures[row.result.reason] == self.rows:
+                    self.alike_from_start = self.rows
+            else:
+                self.scored += 1
+                self._score_sum += row.result
+                self._histogram[round(row.result * BINS)] += 1
+
+    @property
+    def seconds(self) -> float:
+        """How long the run has taken so far."""
+        return sum(self.stopwatch.seconds.values())
+
+    @property
+    def rows_per_second(self) -> float:
+        """The rate since the model was loaded."""
+        seconds = self.seconds - self.stopwatch.seconds["loading the model"]
+        return self.rows / seconds if seconds else 0.0
+
+    def percentiles(self) -> dict[str, float]:
+        """The scores' percentiles, each the smallest score (to 0.0001) that so many percent do not exceed."""
+        counts = list(accumulate(self._histogram))
+        return {f"p{percent}": bisect_left(counts, self.scored * percent / 100) / BINS for percent in PERCENTILES}
+
+    def as_dict(self) -> dict[str, Any]:
+        """The summary as `--summary` writes it; scores are absent when there are none, times are in seconds."""
+        return {
+            "version": __version__,
+            "complete": self.is_complete,
+            "rows": self.rows,
+            "scored": self.scored,
+            "failed": self.failed,
+            "failed_by_reason": dict(self.failures.most_common()),
+            "texts_cut": self.texts_cut,
+            **({"mean": round(self._score_sum / self.scored, 6), **self.percentiles()} if self.scored else {}),
+            "rows_per_second": round(self.rows_per_second, 2),
+            "seconds": {activity: round(seconds, 3) for activity, seconds in self.stopwatch.seconds.items()},
+        }
+
+    def write(self, path: Path) -> None:
+        """Writes the summary as a JSON file; raises `OutputError`."""
+        try:
+            path.write_text(json.dumps(self.as_dict(), indent=2, ensure_ascii=False) + "\n")
+        except OSError as error:
+            raise OutputError(f"cannot write the summary {path}: {error.strerror}") from error
+
+    def __str__(self) -> str:
+        """The summary for people, a few lines."""
+        values = self.as_dict()
+        lines = [
+            f"{self.rows:,} rows in {self.seconds:.1f} s ({self.rows_per_second:,.1f} rows/s): "
+            f"{self.scored:,} scored, {self.failed:,} failed"
+        ]
+        lines += [f"  failed  {count:,} {reason}" for reason, count in self.failures.most_common()]
+        if self.texts_cut:
+            lines.append(f"  cut     {self.texts_cut:,} texts at the context length")
+        if self.scored:
+            shown = ("mean", "p5", "p25", "p50", "p75", "p95")
+            lines.append("  scores  " + ", ".join(f"{name} {values[name]:.4f}" for name in shown))
+        spent = ", ".join(f"{activity} {seconds:.1f} s" for activity, seconds in values["seconds"].items())
+        return "\n".join([*lines, f"  time    {spent}"] if spent else lines)

@@ -6,6 +6,7 @@ less the normalisation, which the device does.
 
 from __future__ import annotations
 
+import re
 import stat
 import warnings
 from collections.abc import Iterator
@@ -30,23 +31,25 @@ NEVER_DECODED = {"EPS"}  # its decoder runs Ghostscript
 
 
 def limit_pixels(max_pixels: int) -> None:
-    """Have Pillow itself refuse what `load_image` can't see, such as a large image inside an icon.
+    """Have images of more pixels refused, before they are decoded and wherever in a file they are.
 
-    Pillow keeps this limit for the whole process.
+    It is Pillow that checks, and keeps the limit for the whole process.
     """
     Image.MAX_IMAGE_PIXELS = max_pixels
     warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 
-def load_image(path: Path, image_size: int, max_pixels: int) -> Tensor:
+def load_image(path: Path, image_size: int) -> Tensor:
     """The pixels of an image file, `[3, image_size, image_size]` uint8.
 
-    Raises `RowError` for whatever is not a regular file that Pillow decodes to its end, and for images
-    of more than `max_pixels`, which are not decoded.
+    Raises `RowError` for whatever is not a regular file that Pillow decodes to its end.
     """
     check_regular_file(path)
     with row_errors(path), Image.open(path, formats=safe_formats()) as image:
-        check_pixels(image.size, image_size, max_pixels, path)
+        width, height = resized(image.size, image_size)
+        # Resizing makes a large image of a small one that is very long and thin.
+        if Image.MAX_IMAGE_PIXELS and width * height > Image.MAX_IMAGE_PIXELS:
+            raise too_many_pixels(path, f"{width * height} pixels once resized")
         return to_pixels(image.convert("RGB"), image_size)
 
 
@@ -65,24 +68,6 @@ def check_regular_file(path: Path) -> None:
         raise RowError("image: an empty file", str(path))
 
 
-def check_pixels(size: tuple[int, int], image_size: int, max_pixels: int, path: Path) -> None:
-    """Raises the row's error if the image is too large, as it is or resized.
-
-    Resizing the shorter side of a very long and thin image makes a large one of a small one.
-    """
-    width, height = size
-    if width * height > max_pixels:
-        raise too_many_pixels(f"{path!s} has {width} x {height}", max_pixels)
-    width, height = resized(size, image_size)
-    if width * height > max_pixels:
-        raise too_many_pixels(f"{path!s} has {width} x {height} once resized", max_pixels)
-
-
-def too_many_pixels(what: str, max_pixels: int) -> RowError:
-    """The error of a row whose image is larger than `--max-pixels`."""
-    return RowError("image: too many pixels", f"{what}, --max-pixels is {max_pixels}")
-
-
 @contextmanager
 def row_errors(path: Path) -> Iterator[None]:
     """Turns whatever Pillow raises for a broken file into the row's error.
@@ -95,10 +80,16 @@ def row_errors(path: Path) -> Iterator[None]:
         raise
     except UnidentifiedImageError:
         raise RowError("image: not an image format that can be read", str(path)) from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise too_many_pixels(str(path), Image.MAX_IMAGE_PIXELS or 0) from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        pixels = re.search(r"\d+ pixels", str(error))
+        raise too_many_pixels(path, pixels[0] if pixels else str(error)) from None
     except Exception as error:
         raise RowError("image: cannot be decoded", f"{path!s} ({reason_of(error)})") from error
+
+
+def too_many_pixels(path: Path, pixels: str) -> RowError:
+    """The error of a row whose image is over the limit."""
+    return RowError("image: too many pixels", f"{path!s} has {pixels}, --max-pixels is {Image.MAX_IMAGE_PIXELS}")
 
 
 def reason_of(error: Exception) -> str:

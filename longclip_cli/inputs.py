@@ -105,6 +105,6 @@ def open_zstd(file: BinaryIO) -> BinaryIO:
 DECOMPRESSORS: dict[str, Callable[[BinaryIO], BinaryIO]] = {
     ".gz": lambda file: cast(BinaryIO, gzip.GzipFile(fileobj=file)),
     ".bz2": lambda file: cast(BinaryIO, bz2.BZ2File(file)),
-    ".xz": lambda file: cast(BinaryIO, lzma.LZMAFile(file)),
+    ".xz": lambda file: cast(BinaryIO, lzma.LZMAFile(file)),  # noqa: SIM115
     ".zst": open_zstd,
 }

@@ -43,7 +43,6 @@ class RowLoader:
     image_key: str
     text_key: str
     image_root: Path
-    max_pixels: int
     image_size: int
     context_length: int
 
@@ -51,7 +50,7 @@ class RowLoader:
         record = parse_line(line)
         try:
             path, text = record.image_path(self.image_key), record.text(self.text_key)
-            pixel_values = load_image(self.image_root / path, self.image_size, self.max_pixels)
+            pixel_values = load_image(self.image_root / path, self.image_size)
             return LoadedRow(record, Pair(pixel_values, tokenize(text, self.context_length)))
         except RowError as error:
             return LoadedRow(record, error)

@@ -43,7 +43,7 @@ def open_output(path: str) -> Iterator[Output]:
         if not is_stdout:
             with output_errors(name):
                 os.fsync(file.fileno())
-                os.replace(name, path)
+                Path(name).replace(path)
 
 
 def partial_path(path: str) -> Path:

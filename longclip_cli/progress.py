@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from longclip_cli.summary import Summary
 
@@ -18,7 +18,7 @@ class Progress:
     """Shows how far a run is; `start` it when rows begin to flow, `close` it when they stop."""
 
     def __init__(self) -> None:
-        self._bar: tqdm[object] | None = None
+        self._bar: tqdm[Any] | None = None
         self._size: int | None = None
         self._started = self._last_line = time.monotonic()
 

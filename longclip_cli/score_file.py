@@ -73,7 +73,6 @@ def start_pipeline(
         image_key=options.image_key,
         text_key=options.text_key,
         image_root=options.image_root,
-        max_pixels=options.max_pixels,
         image_size=scorer.model.sizes.image_size,
         context_length=scorer.model.sizes.context_length,
     )

@@ -1,0 +1,99 @@
+"""What the tests share: the golden checkpoint, and a way to run the installed command."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+GOLDEN = Path(__file__).parent / "golden"
+PICTURES = Path(__file__).parent.parent / "examples" / "pictures"
+COMMAND = Path(sys.executable).with_name("longclip-score")
+# No test may reach the network, nor depend on what the person who runs it has set.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("LONGCLIP_", "HF_"))}
+ENVIRONMENT |= {"HF_HUB_OFFLINE": "1"}
+
+
+def load_checkpoint_maker():
+    """The script beside the golden scores that builds the checkpoint they belong to."""
+    spec = importlib.util.spec_from_file_location("make_checkpoint", GOLDEN / "make_checkpoint.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def parse_jsonl(content: bytes) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in content.split(b"\n") if line]
+
+
+def golden_rows(name: str) -> list[dict[str, Any]]:
+    return parse_jsonl((GOLDEN / name).read_bytes())
+
+
+@pytest.fixture(scope="session")
+def checkpoint_maker():
+    return load_checkpoint_maker()
+
+
+@pytest.fixture(scope="session")
+def weights(checkpoint_maker) -> dict[str, torch.Tensor]:
+    """The golden checkpoint's state dict."""
+    return checkpoint_maker.longclip(**checkpoint_maker.SMALL)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(weights, tmp_path_factory) -> Path:
+    """The golden checkpoint as a `.pt` file."""
+    path = tmp_path_factory.mktemp("checkpoint") / "golden.pt"
+    torch.save(weights, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def checkpoint_safetensors(weights, tmp_path_factory) -> Path:
+    """The same weights as a `.safetensors` file."""
+    path = tmp_path_factory.mktemp("checkpoint") / "golden.safetensors"
+    save_file(weights, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(checkpoint_maker, tmp_path_factory) -> Path:
+    """A checkpoint that costs next to nothing to run, for tests of the flow and not of the scores."""
+    sizes = dict(embed_dim=32, image_size=32, patch=16, image_width=64, image_layers=1, text_width=64, text_layers=1)
+    path = tmp_path_factory.mktemp("checkpoint") / "tiny.pt"
+    torch.save(checkpoint_maker.longclip(7, **sizes), path)
+    return path
+
+
+def longclip_score(
+    *arguments: object, input: bytes | str = b"", environment: dict[str, str] | None = None, cwd: Path | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """Runs the installed command to its end."""
+    return subprocess.run(
+        [COMMAND, *map(str, arguments)],
+        input=input.encode() if isinstance(input, str) else input,
+        capture_output=True,
+        env=ENVIRONMENT | (environment or {}),
+        cwd=cwd,
+        timeout=300,
+        check=False,
+    )
+
+
+def start_longclip_score(*arguments: object, **streams: Any) -> subprocess.Popen[bytes]:
+    """Starts the installed command, with pipes unless other streams are given."""
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    return subprocess.Popen([COMMAND, *map(str, arguments)], env=ENVIRONMENT, **(pipes | streams))
+
+
+def jsonl(*rows: dict[str, Any]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)

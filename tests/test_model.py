@@ -1,0 +1,70 @@
+"""The network's arithmetic, against the original's scores."""
+
+import pytest
+import torch
+from conftest import GOLDEN, golden_rows
+
+from longclip_cli.checkpoint import build_model, load_model
+from longclip_cli.images import load_image
+from longclip_cli.tokenizer import tokenize
+
+CPU = torch.device("cpu")
+LOSSY = {"photo.jpg", "progressive.jpg", "cmyk.jpg", "gray.jpg", "exif_rotated.jpg", "lossy.webp"}
+
+
+@pytest.fixture(scope="module")
+def model(checkpoint):
+    return load_model(str(checkpoint), CPU, torch.float32)
+
+
+def features(model, row):
+    pixel_values = load_image(GOLDEN / "images" / row["image_path"], model.sizes.image_size)
+    ids = tokenize(row["text"], model.sizes.context_length).ids
+    return model.encode_image(pixel_values[None]), model.encode_text(torch.tensor([ids]), torch.tensor([len(ids)]))
+
+
+@pytest.mark.parametrize("row", golden_rows("expected.jsonl"), ids=lambda row: f"{row['id']}-{row['image_path']}")
+def test_a_pair_scores_as_the_original_scores_it(model, row):
+    score = (torch.cosine_similarity(*features(model, row)).item() + 1) / 2
+    assert score == pytest.approx(row["clip_score"], abs=1e-4 if row["image_path"] in LOSSY else 2e-6)
+
+
+def test_padding_behind_the_end_token_changes_nothing(model):
+    ids = tokenize("a rocket on its launch pad", 248).ids
+    alone = model.encode_text(torch.tensor([ids]), torch.tensor([len(ids)]))
+    padded = model.encode_text(torch.tensor([ids + [123] * 40]), torch.tensor([len(ids)]))
+    torch.testing.assert_close(alone, padded, rtol=0, atol=1e-5)
+
+
+def test_the_last_block_gives_for_one_position_what_the_whole_block_gives(model):
+    block = model.transformer.resblocks[-1]
+    x = torch.randn(3, 11, model.sizes.text.width, generator=torch.Generator().manual_seed(0))
+    position = torch.tensor([0, 4, 10])
+    visible = (torch.arange(11) <= position[:, None])[:, None, None]
+    whole = block(x, causal=True)[torch.arange(3), position]
+    torch.testing.assert_close(block.pool(x, position, visible), whole, rtol=0, atol=1e-5)
+
+
+def test_folded_quick_gelu_is_quick_gelu(model, weights):
+    name = "transformer.resblocks.0.mlp"
+    x = torch.randn(5, model.sizes.text.width, generator=torch.Generator().manual_seed(0))
+    hidden = x @ weights[f"{name}.c_fc.weight"].T + weights[f"{name}.c_fc.bias"]
+    expected = (hidden * torch.sigmoid(1.702 * hidden)) @ weights[f"{name}.c_proj.weight"].T
+    expected += weights[f"{name}.c_proj.bias"]
+    torch.testing.assert_close(model.transformer.resblocks[0].mlp(x), expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        dict(embed_dim=96, image_size=48, patch=16, image_width=128, image_layers=1, text_width=192, text_layers=2),
+        dict(embed_dim=32, image_size=42, patch=14, image_width=64, image_layers=3, text_width=64, text_layers=1),
+    ],
+)
+def test_any_size_is_read_from_the_shapes(checkpoint_maker, sizes):
+    model = build_model(checkpoint_maker.longclip(1, **sizes), CPU, torch.float32)
+    assert model.sizes.image_size == sizes["image_size"]
+    assert model.sizes.context_length == 248
+    side = sizes["image_size"]
+    assert model.encode_image(torch.zeros(2, 3, side, side, dtype=torch.uint8)).shape == (2, sizes["embed_dim"])
+    assert model.encode_text(torch.tensor([[49406, 49407]]), torch.tensor([2])).shape == (1, sizes["embed_dim"])

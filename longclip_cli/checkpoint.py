@@ -6,6 +6,7 @@ Checkpoints are data. A `.pt` file is read with `weights_only=True`, which refus
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -91,12 +92,16 @@ def load_torch(path: Path) -> Any:
                 raise
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        # What torch says beside the name is how to load such a file in spite of this.
+        named = re.search(r"GLOBAL (\S+)", str(error))
         raise CheckpointError(
-            "refused, since it holds more than tensors and loading it could run code; "
-            f"save its state dict again, best as .safetensors ({first_line(error)})"
+            f"refused, since it holds {named[1] if named else 'something'} beside tensors and loading that could run "
+            "code; save its state dict alone, best as .safetensors"
         ) from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
-        raise CheckpointError(f"not a readable PyTorch checkpoint: {first_line(error)}") from error
+    except (RuntimeError, OSError) as error:
+        raise CheckpointError(f"not a readable PyTorch checkpoint: {str(error).partition('. ')[0]}") from error
+    except (EOFError, ValueError, KeyError) as error:
+        raise CheckpointError("not a PyTorch checkpoint") from error
 
 
 def build_model(tensors: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype) -> LongCLIP:
@@ -195,8 +200,3 @@ def listing(names: Iterable[str], most: int = 5) -> str:
     names = list(names)
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message, or its kind where it has none."""
-    return str(error).strip().partition("\n")[0] or type(error).__name__

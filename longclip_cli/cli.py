@@ -127,7 +127,8 @@ def score(
     if input is None and sys.stdin.isatty():
         typer.echo(context.get_help(), err=True)
         raise typer.Exit(ExitStatus.WRONG_USAGE)
-    warnings.filterwarnings("ignore", message="Failed to initialize NumPy")  # torch wants it for nothing we use
+    if not sys.warnoptions:  # what libraries have to say to programmers is for those who ask for it
+        warnings.simplefilter("ignore")
     if quiet:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:

@@ -10,7 +10,6 @@ import os
 import stat
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -54,24 +53,27 @@ class Input:
         return self.size is None
 
     def lines(self) -> Iterator[Line]:
-        """The lines that are not blank, each as soon as it has arrived.
+        """The lines that are not blank, each as soon as it has arrived; once.
 
-        Raises `InputError` if the input becomes unreadable.
+        The file is closed by whoever reads it, since closing it elsewhere would wait for a line that is
+        being waited for. Raises `InputError` if the input becomes unreadable.
         """
         number = 0
-        try:
-            while content := self.stream.readline(MAX_LINE_BYTES + 1):
-                number += 1
-                if len(content) > MAX_LINE_BYTES:
-                    raise InputError(f"{self.name}: line {number} has more than {MAX_LINE_BYTES} bytes; is it JSONL?")
-                if not content.isspace():
-                    yield Line(number, content, 0 if self.is_live else self.file.tell())
-        except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-            raise InputError(f"{self.name}: unreadable after line {number}: {error}") from error
+        with self.file:
+            try:
+                while content := self.stream.readline(MAX_LINE_BYTES + 1):
+                    number += 1
+                    if len(content) > MAX_LINE_BYTES:
+                        raise InputError(
+                            f"{self.name}: line {number} has more than {MAX_LINE_BYTES} bytes; is it JSONL?"
+                        )
+                    if not content.isspace():
+                        yield Line(number, content, 0 if self.is_live else self.file.tell())
+            except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+                raise InputError(f"{self.name}: unreadable after line {number}: {error}") from error
 
 
-@contextmanager
-def open_input(path: str) -> Iterator[Input]:
+def open_input(path: str) -> Input:
     """Opens a file, decompressed by its suffix, or standard input for `-`.
 
     Raises `InputError`.
@@ -80,15 +82,14 @@ def open_input(path: str) -> Iterator[Input]:
     name = "standard input" if is_stdin else path
     decompress = None if is_stdin else DECOMPRESSORS.get(Path(path).suffix.lower())
     try:
-        # Standard input is opened anew: the interpreter takes sys.stdin's lock when it exits,
+        # Standard input is opened anew: when the interpreter exits it takes the lock of sys.stdin,
         # which a thread that waits for a line would hold.
         file = open(0 if is_stdin else path, "rb", closefd=not is_stdin)  # noqa: SIM115
     except OSError as error:
         raise InputError(f"cannot read {name}: {error.strerror}") from error
-    with file:
-        status = os.fstat(file.fileno())
-        size = status.st_size if stat.S_ISREG(status.st_mode) else None
-        yield Input(name, file, decompress(file) if decompress else file, size)
+    status = os.fstat(file.fileno())
+    size = status.st_size if stat.S_ISREG(status.st_mode) else None
+    return Input(name, file, decompress(file) if decompress else file, size)
 
 
 def open_zstd(file: BinaryIO) -> BinaryIO:

@@ -31,7 +31,8 @@ def score_file(options: ScoreOptions, summary: Summary, progress: Progress) -> N
     if options.summary and not options.summary.parent.is_dir():
         raise OutputError(f"cannot write the summary {options.summary}: no such folder")
     try:
-        with open_input(options.input) as source, open_output(options.output) as output:
+        source = open_input(options.input)
+        with open_output(options.output) as output:
             score_lines_of(source, output, options, summary, progress)
         summary.is_complete = True
     finally:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from longclip_cli.checkpoint import load_model
-from longclip_cli.errors import DeviceError
+from longclip_cli.errors import DeviceError, UsageError
 from longclip_cli.loading import Pair
 from longclip_cli.model import LongCLIP
 from longclip_cli.tokenizer import END_TOKEN
@@ -126,13 +126,13 @@ def length_batches(texts: Sequence[list[int]], positions: int) -> Iterator[list[
 
 
 def select_device(name: str) -> torch.device:
-    """The device for an option's value; raises `DeviceError` if there is none such."""
+    """The device for an option's value; raises `UsageError` for no device's name, `DeviceError` if it is not there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise DeviceError(f"no such device: {name} (auto, cpu, cuda, cuda:1 or mps)") from None
+        raise UsageError(f"no such device: {name} (auto, cpu, cuda, cuda:1 or mps)") from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise DeviceError(f"no CUDA device for --device {name}: this PyTorch finds no NVIDIA GPU; use --device cpu")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():

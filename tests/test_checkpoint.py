@@ -1,0 +1,156 @@
+"""Checkpoints found, read and refused."""
+
+import os
+import pickle
+
+import pytest
+import torch
+from conftest import jsonl, longclip_score
+from safetensors.torch import save_file
+
+from longclip_cli.checkpoint import find_checkpoint, load_model, read_state_dict
+from longclip_cli.errors import CheckpointError
+
+CPU = torch.device("cpu")
+
+
+class Call:
+    """Unpickled, this creates a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def load(path):
+    return load_model(str(path), CPU, torch.float32)
+
+
+def assert_same_weights(model, other):
+    for (name, left), (_, right) in zip(model.state_dict().items(), other.state_dict().items(), strict=True):
+        assert torch.equal(left, right), name
+
+
+def test_the_same_weights_as_pt_and_safetensors_load_alike(checkpoint, checkpoint_safetensors):
+    assert_same_weights(load(checkpoint), load(checkpoint_safetensors))
+
+
+def test_the_two_positional_tables_become_one(checkpoint, weights):
+    table = load(checkpoint).positional_embedding
+    assert torch.equal(table[:20], weights["positional_embedding"][:20])
+    assert torch.equal(table[20:], weights["positional_embedding_res"][20:])
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda weights: {f"module.{name}": tensor for name, tensor in weights.items()},
+        lambda weights: {"state_dict": weights, "epoch": 3},
+        lambda weights: {"model": {f"module.{name}": tensor for name, tensor in weights.items()}, "optimizer": {}},
+    ],
+    ids=["module.", "state_dict", "model and module."],
+)
+def test_what_training_code_wraps_around_weights_is_taken_off(tmp_path, checkpoint, weights, wrap):
+    torch.save(wrap(weights), tmp_path / "wrapped.pt")
+    assert_same_weights(load(tmp_path / "wrapped.pt"), load(checkpoint))
+
+
+def test_a_file_from_before_torch_1_6_is_read_too(tmp_path, checkpoint, weights):
+    torch.save(weights, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    assert_same_weights(load(tmp_path / "old.pt"), load(checkpoint))
+
+
+def test_half_precision_files_are_computed_with_in_the_precision_asked_for(tmp_path, weights):
+    save_file({name: tensor.half() for name, tensor in weights.items()}, tmp_path / "half.safetensors")
+    assert load(tmp_path / "half.safetensors").dtype == torch.float32
+    assert load_model(str(tmp_path / "half.safetensors"), CPU, torch.bfloat16).dtype == torch.bfloat16
+
+
+def test_a_pickled_call_is_refused_and_not_made(tmp_path):
+    torch.save({"positional_embedding": Call(tmp_path / "made")}, tmp_path / "call.pt")
+    (tmp_path / "plain.pt").write_bytes(pickle.dumps(Call(tmp_path / "made")))
+    for name in ("call.pt", "plain.pt"):
+        run = longclip_score("-m", tmp_path / name, input=jsonl({"image_path": "a.png", "text": "a"}))
+        assert run.returncode == 1
+        assert run.stdout == b""
+        assert run.stderr.decode().startswith(f"longclip-score: {tmp_path / name}: refused, since it holds")
+        assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: w.pop("ln_final.weight"), "missing ln_final.weight"),
+        (lambda w: w.pop("positional_embedding_res"), "missing positional_embedding_res"),
+        (lambda w: w.update(stray=torch.zeros(2)), "unexpected stray"),
+        (lambda w: w.update(ln_final=torch.zeros(2)), "unexpected ln_final"),
+        (lambda w: w.update({"ln_final.weight": torch.zeros(3)}), r"ln_final.weight is \[3\], not \[64\]"),
+        (
+            lambda w: w.update({"positional_embedding_res": torch.zeros(77, 64)}),
+            r"positional_embedding is \[77, 64\], not",
+        ),
+        (
+            lambda w: w.update({"visual.conv1.weight": torch.zeros(100, 3, 14, 14)}),
+            "visual.conv1.weight has 100 channels",
+        ),
+        (lambda w: w.update({"text_projection": "not a tensor"}), "text_projection not a tensor"),
+        (lambda w: w.clear(), "it is empty"),
+    ],
+)
+def test_what_is_missing_or_unexpected_is_named(tmp_path, weights, change, message):
+    changed = dict(weights)
+    change(changed)
+    torch.save(changed, tmp_path / "changed.pt")
+    with pytest.raises(CheckpointError, match=f"changed.pt: .*{message}"):
+        load(tmp_path / "changed.pt")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("cut.pt", "not a readable PyTorch checkpoint: "),
+        ("text.pt", "not a PyTorch checkpoint"),
+        ("empty.pt", "not a PyTorch checkpoint"),
+        ("tensor.pt", "holds a Tensor where a state dict"),
+        ("text.safetensors", "not a readable safetensors file: "),
+        ("cut.safetensors", "not a readable safetensors file: "),
+    ],
+)
+def test_a_file_that_is_no_checkpoint_is_named(tmp_path, checkpoint, checkpoint_safetensors, name, message):
+    contents = {
+        "cut.pt": checkpoint.read_bytes()[:100_000],
+        "cut.safetensors": checkpoint_safetensors.read_bytes()[:100_000],
+        "empty.pt": b"",
+    }
+    (tmp_path / name).write_bytes(contents.get(name, b"hello, I am no checkpoint"))
+    if name == "tensor.pt":
+        torch.save(torch.zeros(3), tmp_path / name)
+    with pytest.raises(CheckpointError, match=f"{name}: {message}"):
+        load(tmp_path / name)
+
+
+def test_a_folder_gives_its_safetensors_file_else_the_one_named_for_longclip(tmp_path):
+    for name in ("notes.txt", "optimizer.pt", "longclip-B.pt"):
+        (tmp_path / name).touch()
+    assert find_checkpoint(str(tmp_path)).name == "longclip-B.pt"
+    (tmp_path / "model.safetensors").touch()
+    assert find_checkpoint(str(tmp_path)).name == "model.safetensors"
+
+
+def test_a_folder_without_a_checkpoint_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match=f"no checkpoint in {tmp_path}"):
+        find_checkpoint(str(tmp_path))
+
+
+@pytest.mark.parametrize("model", ["missing.pt", "folder/missing.pt", "no-such-name"])
+def test_a_reference_that_leads_nowhere_is_named(model):
+    with pytest.raises(CheckpointError, match=f"no such checkpoint: {model}"):
+        find_checkpoint(model)
+
+
+def test_reading_maps_the_file_and_does_not_copy_it(checkpoint):
+    # A mapped tensor's storage knows its file's size; one that was read into memory is resizable.
+    tensor = read_state_dict(checkpoint)["token_embedding.weight"]
+    assert not tensor.untyped_storage().resizable()

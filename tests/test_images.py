@@ -1,0 +1,82 @@
+"""Files to pixels."""
+
+import warnings
+
+import pytest
+import torch
+from conftest import GOLDEN
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from longclip_cli.errors import RowError
+from longclip_cli.images import limit_pixels, load_image, resized, safe_formats, to_pixels
+
+
+@pytest.fixture
+def pixel_limit():
+    """Puts Pillow's limit, and what it does there, back as they were."""
+    before = Image.MAX_IMAGE_PIXELS
+    with warnings.catch_warnings():
+        yield
+    Image.MAX_IMAGE_PIXELS = before
+
+
+def test_pixels_are_channels_first_and_of_the_network_s_size():
+    pixels = load_image(GOLDEN / "images" / "wide.png", 112)
+    assert pixels.shape == (3, 112, 112)
+    assert pixels.dtype == torch.uint8
+
+
+def test_the_centre_is_what_stays():
+    image = Image.new("RGB", (30, 10), "black")
+    image.paste((255, 0, 0), (10, 0, 20, 10))
+    assert to_pixels(image, 10)[0].min() == 255
+
+
+def test_exif_rotation_is_not_applied():
+    path = GOLDEN / "images" / "exif_rotated.jpg"
+    with Image.open(path) as image:
+        assert image.getexif().get(0x0112, 1) != 1
+        assert torch.equal(load_image(path, 64), to_pixels(image.convert("RGB"), 64))
+
+
+@given(st.integers(1, 5000), st.integers(1, 5000), st.sampled_from([112, 224, 336]))
+def test_the_shorter_side_becomes_the_network_s_size_and_the_other_keeps_the_shape(width, height, size):
+    new_width, new_height = resized((width, height), size)
+    assert min(new_width, new_height) == size
+    assert abs(max(new_width, new_height) - size * max(width, height) / min(width, height)) < 1
+
+
+@pytest.mark.parametrize(("limit", "is_refused"), [(1200, False), (1199, True), (599, True)])
+def test_an_image_over_the_limit_is_refused(tmp_path, pixel_limit, limit, is_refused):
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
+    limit_pixels(limit)
+    if is_refused:
+        with pytest.raises(RowError, match=f"a.png has 1200 pixels, --max-pixels is {limit}"):
+            load_image(tmp_path / "a.png", 16)
+    else:
+        load_image(tmp_path / "a.png", 16)
+
+
+def test_no_format_is_decoded_by_another_program():
+    assert "EPS" not in safe_formats()
+    assert {"JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP"} <= set(safe_formats())
+
+
+@settings(max_examples=200)
+@given(st.data())
+def test_a_mutated_file_is_decoded_or_refused_as_a_row(tmp_path_factory, data):
+    name = data.draw(
+        st.sampled_from(["photo.jpg", "palette.png", "lossy.webp", "animated.gif", "photo.tif", "photo.bmp"])
+    )
+    content = bytearray((GOLDEN / "images" / name).read_bytes())
+    for position in data.draw(st.lists(st.integers(0, len(content) - 1), max_size=8)):
+        content[position] = data.draw(st.integers(0, 255))
+    del content[data.draw(st.integers(0, len(content))) :]
+    path = tmp_path_factory.mktemp("mutated") / name
+    path.write_bytes(content)
+    try:
+        assert load_image(path, 32).shape == (3, 32, 32)
+    except RowError as error:
+        assert str(error).startswith("image: ")

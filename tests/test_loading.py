@@ -1,0 +1,132 @@
+"""Rows loaded ahead by worker threads."""
+
+import threading
+import time
+
+import pytest
+
+from longclip_cli.errors import InputError, RowError
+from longclip_cli.inputs import Line
+from longclip_cli.loading import LoadedRow, Prefetch
+from longclip_cli.records import Record
+from longclip_cli.stopwatch import Stopwatch
+
+TIMEOUT = 10  # seconds, after which a test that waits has failed
+
+
+def lines(count):
+    return (Line(number, b"{}", number) for number in range(1, count + 1))
+
+
+def load_at_once(line):
+    return LoadedRow(Record(line, {}), RowError("test"))
+
+
+def prefetch(source, load=load_at_once, workers=4, ahead=8, is_live=False):
+    return Prefetch(source, load, workers=workers, ahead=ahead, is_live=is_live, stopwatch=Stopwatch())
+
+
+def numbers(chunk):
+    return [row.record.line.number for row in chunk]
+
+
+def test_rows_come_in_order_whichever_is_loaded_first():
+    def load(line):
+        time.sleep(0.002 * (line.number % 4))
+        return load_at_once(line)
+
+    with prefetch(lines(50), load) as rows:
+        assert [n for chunk in rows.chunks(7) for n in numbers(chunk)] == list(range(1, 51))
+
+
+def test_chunks_of_a_file_are_full_until_the_last_and_an_empty_one_ends_them():
+    with prefetch(lines(10)) as rows:
+        assert [numbers(chunk) for chunk in rows.chunks(4)] == [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10], []]
+
+
+def test_no_more_rows_are_loaded_ahead_than_asked_for():
+    loaded = []
+
+    def load(line):
+        loaded.append(line.number)
+        return load_at_once(line)
+
+    with prefetch(lines(1000), load, ahead=5) as rows:
+        chunks = rows.chunks(3)
+        next(chunks)
+        time.sleep(0.2)
+        # Three were taken, five wait in the queue, and one waits for its place there.
+        assert len(loaded) <= 3 + 5 + 1
+
+
+def test_a_live_input_s_row_does_not_wait_for_the_next_line():
+    written = threading.Event()
+
+    def source():
+        yield Line(1, b"{}", 0)
+        assert written.wait(TIMEOUT)
+        yield Line(2, b"{}", 0)
+
+    with prefetch(source(), is_live=True) as rows:
+        chunks = (chunk for chunk in rows.chunks(100) if chunk)
+        assert numbers(next(chunks)) == [1]
+        written.set()
+        assert numbers(next(chunks)) == [2]
+
+
+def test_an_empty_chunk_comes_before_a_wait_so_that_nothing_is_held_back():
+    written = threading.Event()
+
+    def source():
+        yield Line(1, b"{}", 0)
+        assert written.wait(TIMEOUT)
+        yield Line(2, b"{}", 0)
+
+    with prefetch(source(), is_live=True) as rows:
+        chunks = rows.chunks(1)
+        received = []
+        while not received or received[-1] != []:
+            received.append(numbers(next(chunks)))
+        assert [1] in received or next(chunks)
+        written.set()
+
+
+def test_an_input_that_breaks_gives_the_rows_before_it_and_then_its_error():
+    def source():
+        yield from lines(5)
+        raise InputError("unreadable")
+
+    with prefetch(source()) as rows:
+        chunks = rows.chunks(3)
+        assert [numbers(next(chunks)) for _ in range(3)] == [[1, 2, 3], [4, 5], []]
+        with pytest.raises(InputError, match="unreadable"):
+            next(chunks)
+
+
+def test_an_unforeseen_error_in_a_worker_is_raised_in_its_place():
+    def load(line):
+        if line.number == 5:
+            raise ZeroDivisionError
+        return load_at_once(line)
+
+    received = []
+    with prefetch(lines(100), load) as rows, pytest.raises(ZeroDivisionError):
+        for chunk in rows.chunks(3):
+            received += numbers(chunk)
+    assert received == [1, 2, 3, 4]
+
+
+def test_closing_ends_the_reader_and_the_workers_of_an_endless_input():
+    def endless():
+        number = 0
+        while True:
+            number += 1
+            yield Line(number, b"{}", 0)
+
+    before = threading.active_count()
+    with prefetch(endless()) as rows:
+        next(rows.chunks(3))
+    deadline = time.monotonic() + TIMEOUT
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threading.active_count() == before

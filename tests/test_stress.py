@@ -5,10 +5,11 @@ import threading
 from pathlib import Path
 
 import pytest
-from conftest import GOLDEN, start_longclip_score
+from conftest import start_longclip_score
+from PIL import Image
 
 MEBIBYTE = 2**20
-PICTURES = ["photo.jpg", "rgb.png", "palette.png", "lossy.webp", "wide.png"]
+COLOURS = "red", "green", "blue", "orange", "grey"
 
 
 def resident_bytes(pid: int) -> int:
@@ -18,11 +19,12 @@ def resident_bytes(pid: int) -> int:
 
 
 @pytest.mark.parametrize("rows", [20_000, pytest.param(1_000_000, marks=pytest.mark.stress)])
-def test_memory_is_flat_however_long_the_stream(tiny_checkpoint, rows):
-    lines = [
-        json.dumps({"image_path": str(GOLDEN / "images" / name), "text": f"caption {i}, " + "a word " * i}) + "\n"
-        for i, name in enumerate(PICTURES * 8)
-    ]
+def test_memory_is_flat_however_long_the_stream(tiny_checkpoint, tmp_path, rows):
+    lines = []
+    for i, colour in enumerate(COLOURS):
+        path = tmp_path / f"{colour}.{'png' if i % 2 else 'jpg'}"
+        Image.new("RGB", (64 + i, 48), colour).save(path)
+        lines += [json.dumps({"image_path": str(path), "text": colour + " word" * j}) + "\n" for j in range(8)]
 
     def write(stream):
         for i in range(rows):

@@ -5,6 +5,7 @@ Checkpoints are data. A `.pt` file is read with `weights_only=True`, which refus
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 from collections.abc import Iterable, Mapping
@@ -19,6 +20,7 @@ from torch import Tensor
 from longclip_cli.errors import CheckpointError
 from longclip_cli.hub import download, looks_like_hub_id, pick_checkpoint
 from longclip_cli.model import HEAD_DIM, LongCLIP, LongCLIPSizes, TowerSizes
+from longclip_cli.tokenizer import END_TOKEN
 
 # LongCLIP keeps CLIP's first 20 positions as trained and stretches the rest (paper, section 3.1);
 # its checkpoints hold two tables, of which each serves its own positions.
@@ -44,7 +46,7 @@ def find_checkpoint(model: str) -> Path:
     """The checkpoint file for a model reference, downloaded when it is a Hub id."""
     if model == "demo":
         raise CheckpointError("the built-in demo model is not part of this version; give a checkpoint with --model")
-    path = Path(model).expanduser()
+    path = Path(os.path.expanduser(model))  # noqa: PTH111  (Path's own raises for an unknown user)
     if path.is_file():
         return path
     if path.is_dir():
@@ -94,13 +96,14 @@ def load_torch(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         # What torch says beside the name is how to load such a file in spite of this.
         named = re.search(r"GLOBAL (\S+)", str(error))
+        what = f"it holds {named[1]} beside tensors" if named else "it is no plain state dict"
         raise CheckpointError(
-            f"refused, since it holds {named[1] if named else 'something'} beside tensors and loading that could run "
-            "code; save its state dict alone, best as .safetensors"
+            f"refused, since {what} and loading anything else could run code; save the state dict alone, "
+            "best as .safetensors"
         ) from error
     except (RuntimeError, OSError) as error:
         raise CheckpointError(f"not a readable PyTorch checkpoint: {str(error).partition('. ')[0]}") from error
-    except (EOFError, ValueError, KeyError) as error:
+    except Exception as error:  # a damaged pickle can raise anything
         raise CheckpointError("not a PyTorch checkpoint") from error
 
 
@@ -115,7 +118,7 @@ def build_model(tensors: Mapping[str, Tensor], device: torch.device, dtype: torc
     weights = translate(tensors, device, dtype)
     check_names_and_shapes(expected=model.state_dict(), found=weights)
     model.load_state_dict(weights, assign=True)
-    return model.eval().requires_grad_(False)
+    return model.to(device).eval().requires_grad_(False)  # moves the constants; the weights are there
 
 
 def sizes_from_shapes(tensors: Mapping[str, Tensor]) -> LongCLIPSizes:
@@ -132,6 +135,11 @@ def sizes_from_shapes(tensors: Mapping[str, Tensor]) -> LongCLIPSizes:
     if missing:
         found = f"it holds {listing(tensors)}" if tensors else "it is empty"
         raise CheckpointError(f"not a LongCLIP checkpoint: missing {listing(missing)}; {found}")
+    vocab_size = tensors["token_embedding.weight"].shape[0]
+    if vocab_size <= END_TOKEN:
+        raise CheckpointError(f"token_embedding.weight has {vocab_size} tokens, fewer than CLIP's {END_TOKEN + 1}")
+    if tensors["positional_embedding"].shape != tensors["positional_embedding_res"].shape:
+        raise CheckpointError("positional_embedding and positional_embedding_res are of different shapes")
     width, _, _, patch_size = tensors["visual.conv1.weight"].shape
     context_length, text_width = tensors["positional_embedding"].shape
     patches = tensors["visual.positional_embedding"].shape[0] - 1
@@ -146,7 +154,7 @@ def sizes_from_shapes(tensors: Mapping[str, Tensor]) -> LongCLIPSizes:
         patch_size=patch_size,
         vision=TowerSizes(width, count_layers(tensors, "visual.transformer.resblocks.")),
         context_length=context_length,
-        vocab_size=tensors["token_embedding.weight"].shape[0],
+        vocab_size=vocab_size,
         text=TowerSizes(text_width, count_layers(tensors, "transformer.resblocks.")),
     )
 

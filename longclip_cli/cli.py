@@ -13,7 +13,6 @@ import typer
 
 from longclip_cli import __version__
 from longclip_cli.errors import LongCLIPError, UsageError
-from longclip_cli.inputs import STANDARD_STREAM
 from longclip_cli.options import Precision, ScoreOptions
 from longclip_cli.output import partial_path
 from longclip_cli.progress import NoProgress, Progress
@@ -124,7 +123,7 @@ def score(
     Exit status: 0 every row was scored, 1 the run could not start or go on, 2 wrong usage,
     3 complete, but some rows carry an error.
     """
-    if input is None and sys.stdin.isatty():
+    if input is None and sys.stdin is not None and sys.stdin.isatty():
         typer.echo(context.get_help(), err=True)
         raise typer.Exit(ExitStatus.WRONG_USAGE)
     if not sys.warnoptions:  # what libraries have to say to programmers is for those who ask for it
@@ -172,8 +171,9 @@ def run(options: ScoreOptions, *, quiet: bool) -> ExitStatus:
     except KeyboardInterrupt:
         complain("interrupted")
         status = ExitStatus.INTERRUPTED
-    if summary.rows and not summary.is_complete and options.output != STANDARD_STREAM:
-        complain(f"the {summary.rows} rows done are in {partial_path(options.output)}")
+    partial = partial_path(options.output)
+    if summary.rows and not summary.is_complete and partial:
+        complain(f"the {summary.rows} rows done are in {partial}")
     if not quiet and (summary.rows or summary.is_complete):
         typer.echo(f"longclip-score: {summary}", err=True)
     return status

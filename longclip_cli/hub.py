@@ -8,12 +8,12 @@ from pathlib import Path
 
 from longclip_cli.errors import CheckpointError
 
-CHECKPOINT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")  # in order of preference
+CHECKPOINT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 
 
 def looks_like_hub_id(model: str) -> bool:
     """Whether a model reference has the form `owner/name`, and not that of a checkpoint file."""
-    return re.fullmatch(r"[\w.-]+/[\w.-]+", model) is not None and not model.endswith(CHECKPOINT_SUFFIXES)
+    return re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", model) is not None and not model.endswith(CHECKPOINT_SUFFIXES)
 
 
 def pick_checkpoint(names: Iterable[str], *, where: str) -> str:
@@ -33,7 +33,7 @@ def download(repo_id: str) -> Path:
     Raises `CheckpointError`.
     """
     from huggingface_hub import HfApi, hf_hub_download, snapshot_download
-    from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 
     try:
         files = HfApi().model_info(repo_id, timeout=10).siblings or []
@@ -41,18 +41,21 @@ def download(repo_id: str) -> Path:
         return Path(hf_hub_download(repo_id, name))
     except CheckpointError:
         raise
+    except HFValidationError as error:
+        raise CheckpointError(f"{repo_id} is neither a file or folder here nor a Hub id: {error}") from error
     except (GatedRepoError, RepositoryNotFoundError) as error:
         raise CheckpointError(
-            f"{repo_id}: the Hub has no such model, or only for those who are logged in (huggingface-cli login)"
+            f"{repo_id}: the Hub has no such model, or only for those who are logged in (hf auth login)"
         ) from error
     except Exception as error:  # no network: each release of the Hub's client has its own errors for that
         unreachable = error
     try:
         folder = Path(snapshot_download(repo_id, local_files_only=True))
-    except LocalEntryNotFoundError:
+        return folder / pick_checkpoint((path.name for path in folder.iterdir()), where="the cached copy")
+    except (OSError, CheckpointError):
         raise CheckpointError(
             f"cannot download {repo_id} ({unreachable}), and no copy is cached. Three ways out: "
             "--model with a local checkpoint; the same in the environment variable LONGCLIP_MODEL; or "
-            f"'huggingface-cli download {repo_id}' on a machine with a network, and its cache copied here"
+            f"'hf download {repo_id}' (huggingface-cli download in older releases) on a machine with a network, "
+            "and its cache copied here"
         ) from unreachable
-    return folder / pick_checkpoint((path.name for path in folder.iterdir()), where=f"the cached copy of {repo_id}")

@@ -52,6 +52,11 @@ class Input:
         """Whether a line may be long in coming, because its writer has yet to write it."""
         return self.size is None
 
+    def is_same_file(self, target: str | int | Path) -> bool:
+        """Whether a path or a file descriptor leads to the file this input is read from."""
+        status = os.fstat(self.file.fileno())
+        return stat.S_ISREG(status.st_mode) and os.path.samestat(status, os.stat(target))  # noqa: PTH116  (it may be a descriptor)
+
     def lines(self) -> Iterator[Line]:
         """The lines that are not blank, each as soon as it has arrived; once.
 
@@ -87,6 +92,7 @@ def open_input(path: str) -> Input:
         file = open(0 if is_stdin else path, "rb", closefd=not is_stdin)  # noqa: SIM115
     except OSError as error:
         raise InputError(f"cannot read {name}: {error.strerror}") from error
+    os.set_blocking(file.fileno(), True)  # a parent may hand out a pipe where "nothing yet" looks like the end
     status = os.fstat(file.fileno())
     size = status.st_size if stat.S_ISREG(status.st_mode) else None
     return Input(name, file, decompress(file) if decompress else file, size)

@@ -53,7 +53,9 @@ class RowLoader:
             pixel_values = load_image(self.image_root / path, self.image_size)
             return LoadedRow(record, Pair(pixel_values, tokenize(text, self.context_length)))
         except RowError as error:
-            return LoadedRow(record, error)
+            # A traceback would keep the image it was raised about in memory until the row is written.
+            error.__cause__ = error.__context__ = None
+            return LoadedRow(record, error.with_traceback(None))
 
 
 class Prefetch:
@@ -137,6 +139,8 @@ class Prefetch:
                 if self._is_closed.is_set():
                     return
         except Exception as error:
+            if self._is_closed.is_set():  # the pool takes no more
+                return
             failed: Future[LoadedRow] = Future()
             failed.set_exception(error)
             self._queue.put(failed)

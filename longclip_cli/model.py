@@ -184,6 +184,9 @@ class LongCLIP(nn.Module):
         self.transformer = Transformer(sizes.text)
         self.ln_final = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
         self.text_projection = nn.Parameter(torch.empty(width, sizes.embed_dim))
+        # On the CPU even where the weights are laid out on `meta`: no checkpoint fills them.
+        self.image_mean = nn.Buffer(torch.tensor(IMAGE_MEAN, device="cpu").view(3, 1, 1), persistent=False)
+        self.image_std = nn.Buffer(torch.tensor(IMAGE_STD, device="cpu").view(3, 1, 1), persistent=False)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -192,9 +195,8 @@ class LongCLIP(nn.Module):
 
     def encode_image(self, pixel_values: Tensor) -> Tensor:
         """`[B, 3, image_size, image_size]` uint8 RGB to `[B, E]`."""
-        x = pixel_values.float() / 255
-        mean, std = (x.new_tensor(values).view(3, 1, 1) for values in (IMAGE_MEAN, IMAGE_STD))
-        return self.visual(((x - mean) / std).to(self.dtype))
+        x = (pixel_values.float() / 255 - self.image_mean) / self.image_std
+        return self.visual(x.to(self.dtype))
 
     def encode_text(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
         """`[B, L]` token ids to `[B, E]`; `L` may be anything up to `context_length`.

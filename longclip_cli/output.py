@@ -9,7 +9,7 @@ from io import FileIO
 from pathlib import Path
 
 from longclip_cli.errors import OutputError, UsageError
-from longclip_cli.inputs import DECOMPRESSORS, STANDARD_STREAM
+from longclip_cli.inputs import DECOMPRESSORS, STANDARD_STREAM, Input
 
 
 class Output:
@@ -31,37 +31,57 @@ class Output:
 def open_output(path: str) -> Iterator[Output]:
     """Opens standard output for `-`, else a partial file that takes the name `path` when all is written.
 
-    If the `with` block raises, the partial file stays, and so does an older file at `path`.
-    Raises `OutputError`.
+    If the `with` block raises, the partial file stays, and so does an older file at `path`. A device or a
+    FIFO is written to as it is. Raises `OutputError`.
     """
+    partial = partial_path(path)
     is_stdout = path == STANDARD_STREAM
-    name = "standard output" if is_stdout else str(partial_path(path))
+    name = "standard output" if is_stdout else str(partial or path)
     with output_errors(name):
         file = FileIO(1, "w", closefd=False) if is_stdout else FileIO(name, "w")
+        os.set_blocking(file.fileno(), True)
     with file:
         yield Output(name, file)
-        if not is_stdout:
+        if partial:
             with output_errors(name):
                 os.fsync(file.fileno())
-                Path(name).replace(path)
+                partial.replace(os.path.realpath(path))
 
 
-def partial_path(path: str) -> Path:
-    """Where the rows of the output file `path` are until the run is complete."""
-    return Path(f"{path}.partial")
+def partial_path(path: str) -> Path | None:
+    """Where the rows of the output `path` are until the run is complete; `None` if they go there at once.
+
+    It lies beside the file itself where `path` is a link.
+    """
+    target = Path(os.path.realpath(path))
+    if path == STANDARD_STREAM or (target.exists() and not target.is_file()):
+        return None
+    return target.with_name(f"{target.name}.partial")
 
 
-def check_output(path: str, *, input: str) -> None:
-    """Raises `UsageError` for an output that would destroy the input or is taken for compressed."""
-    if path == STANDARD_STREAM:
-        return
-    suffix = Path(path).suffix.lower()
-    if suffix in DECOMPRESSORS:
+def check_output(path: str, summary: Path | None, source: Input) -> None:
+    """Raises an error, before anything is written, if an output would destroy the input or can't be written.
+
+    Raises `UsageError` or `OutputError`.
+    """
+    if Path(path).suffix.lower() in DECOMPRESSORS:
         raise UsageError(
             f"-o {path}: the output is not compressed; write to standard output and pipe it to a compressor"
         )
-    if input != STANDARD_STREAM and Path(path).exists() and Path(input).exists() and Path(path).samefile(input):
-        raise UsageError(f"-o {path} is the input itself; give the output another name")
+    if path == STANDARD_STREAM:
+        if source.is_same_file(1):
+            raise UsageError("standard output is the input itself; write to another file")
+    elif Path(path).is_dir():
+        raise OutputError(f"cannot write {path}: it is a folder")
+    for option, target in (("-o", path), ("-o", partial_path(path)), ("--summary", summary)):
+        if target is None or target == STANDARD_STREAM:
+            continue
+        if not Path(target).absolute().parent.is_dir():
+            raise OutputError(f"cannot write {target}: no such folder")
+        if Path(target).exists() and source.is_same_file(target):
+            raise UsageError(f"{option} would overwrite {target}, which is the input itself")
+    if summary and path != STANDARD_STREAM and summary.absolute() == Path(path).absolute():
+        raise UsageError(f"--summary would overwrite the output {path}")
 
 
 @contextmanager

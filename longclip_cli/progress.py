@@ -26,7 +26,7 @@ class Progress:
         """Begins, for an input of `size` bytes, or of a length that is not known."""
         self._size = size
         self._started = self._last_line = time.monotonic()
-        if sys.stderr.isatty():
+        if sys.stderr is not None and sys.stderr.isatty():
             from tqdm import tqdm
 
             share = "{percentage:3.0f}% |{bar}| " if size else ""

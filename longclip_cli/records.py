@@ -83,7 +83,8 @@ def parse_line(line: Line) -> Record:
         except orjson.JSONDecodeError:
             value = LENIENT_JSON.decode(content.decode())
     except (ValueError, RecursionError) as error:
-        return Record(line, line_error(line, "not JSON", str(error)))
+        where = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
+        return Record(line, line_error(line, "not JSON", where))
     if not isinstance(value, dict):
         return Record(line, line_error(line, "not a JSON object", f"it is {JSON_TYPES[type(value)]}"))
     return Record(line, value)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from contextlib import closing
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from longclip_cli.errors import OutputError, TooManyFailuresError
-from longclip_cli.inputs import Input, Line, open_input
+from longclip_cli.errors import TooManyFailuresError
+from longclip_cli.inputs import Input, open_input
 from longclip_cli.options import ScoreOptions
-from longclip_cli.output import Output, check_output, open_output
+from longclip_cli.output import check_output, open_output
 from longclip_cli.progress import Progress
 from longclip_cli.records import encode_record
 from longclip_cli.summary import Summary
@@ -27,13 +27,19 @@ def score_file(options: ScoreOptions, summary: Summary, progress: Progress) -> N
     Raises a `LongCLIPError` if the run can't start or can't go on, and `BrokenPipeError` if the
     reader of standard output has gone. The rows before that have been written.
     """
-    check_output(options.output, input=options.input)
-    if options.summary and not options.summary.parent.is_dir():
-        raise OutputError(f"cannot write the summary {options.summary}: no such folder")
+    source = open_input(options.input)
+    check_output(options.output, options.summary, source)
     try:
-        source = open_input(options.input)
-        with open_output(options.output) as output:
-            score_lines_of(source, output, options, summary, progress)
+        with (
+            closing(scored_rows(source, options, summary, progress)) as chunks,
+            open_output(options.output) as output,
+        ):
+            for rows in chunks:
+                with summary.stopwatch.measure("writing"):
+                    output.write(b"".join(encode_record(row.record, options.output_key, row.result) for row in rows))
+                summary.add(rows)
+                progress.update(summary, rows[-1].record.line.offset)
+                stop_if_hopeless(summary, options, rows[0])
         summary.is_complete = True
     finally:
         progress.close()
@@ -41,34 +47,27 @@ def score_file(options: ScoreOptions, summary: Summary, progress: Progress) -> N
             summary.write(options.summary)
 
 
-def score_lines_of(source: Input, output: Output, options: ScoreOptions, summary: Summary, progress: Progress) -> None:
-    """Scores all lines of an opened input into an opened output."""
+def scored_rows(
+    source: Input, options: ScoreOptions, summary: Summary, progress: Progress
+) -> Generator[list[ScoredRow]]:
+    """The input's rows with their scores, a chunk at a time.
+
+    Waits for the first line, and only then imports what is heavy and loads the model.
+    """
     lines = source.lines()
     first = next(lines, None)
     if first is None:
-        return
-    stopwatch = summary.stopwatch
-    with closing(start_pipeline(chain([first], lines), source, options, summary)) as chunks:
-        progress.start(source.size)
-        for rows in chunks:
-            with stopwatch.measure("writing"):
-                output.write(b"".join(encode_record(row.record, options.output_key, row.result) for row in rows))
-            summary.add(rows)
-            progress.update(summary, rows[-1].record.line.offset)
-            stop_if_hopeless(summary, options, rows[-1])
-
-
-def start_pipeline(
-    lines: Iterable[Line], source: Input, options: ScoreOptions, summary: Summary
-) -> Generator[list[ScoredRow]]:
-    """Loads the model and sets the pipeline up; what is heavy to import is imported here."""
+        no_rows: tuple[list[ScoredRow], ...] = ()
+        return (rows for rows in no_rows)
     with summary.stopwatch.measure("loading the model"):
         from longclip_cli.images import limit_pixels
         from longclip_cli.loading import RowLoader
         from longclip_cli.pipeline import score_lines
         from longclip_cli.scorer import LongCLIPScorer
+        from longclip_cli.tokenizer import byte_pair_encoder
 
         scorer = LongCLIPScorer.from_pretrained(options.model, options.device, options.precision, options.batch_size)
+        byte_pair_encoder()  # or each worker thread would build its own
     limit_pixels(options.max_pixels)
     load = RowLoader(
         image_key=options.image_key,
@@ -77,8 +76,9 @@ def start_pipeline(
         image_size=scorer.model.sizes.image_size,
         context_length=scorer.model.sizes.context_length,
     )
+    progress.start(source.size)
     return score_lines(
-        lines,
+        chain([first], lines),
         load,
         scorer,
         summary.stopwatch,
@@ -88,16 +88,19 @@ def start_pipeline(
     )
 
 
-def stop_if_hopeless(summary: Summary, options: ScoreOptions, last: ScoredRow) -> None:
-    """Raises `TooManyFailuresError` where `--max-errors` or the way the run began says so."""
+def stop_if_hopeless(summary: Summary, options: ScoreOptions, first: ScoredRow) -> None:
+    """Raises `TooManyFailuresError` where `--max-errors` or the way the run began says so.
+
+    `first` is the first row of the chunk that was counted last.
+    """
     if options.max_errors is not None and summary.failed > options.max_errors:
         raise TooManyFailuresError(
             f"stopped, since {summary.failed} rows have failed (--max-errors {options.max_errors})"
         )
     if summary.alike_from_start >= ALIKE_FROM_START:
-        fields = last.record.fields
+        fields = first.record.fields
         keys = f"the fields of such a row are: {', '.join(fields)}" if isinstance(fields, dict) else "is it JSONL?"
         raise TooManyFailuresError(
             f"stopped, since the first {summary.alike_from_start} rows all failed alike, "
-            f"{last.result}; {keys} (see --image-key, --text-key, --image-root)"
+            f"{first.result}; {keys} (see --image-key, --text-key, --image-root)"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -60,7 +61,10 @@ class LongCLIPScorer:
         (fp16 on a GPU, fp32 on the CPU), `fp32`, `fp16` or `bf16`. Raises `CheckpointError`, `DeviceError`.
         """
         on = select_device(device)
-        return cls(load_model(model, on, select_dtype(precision, on)), on, batch_size)
+        dtype = select_dtype(precision, on)
+        if dtype == torch.float32:
+            torch.backends.cudnn.allow_tf32 = False  # single precision is to be that in the convolution, too
+        return cls(load_model(model, on, dtype), on, batch_size)
 
     @property
     def chunk_rows(self) -> int:
@@ -129,10 +133,9 @@ def select_device(name: str) -> torch.device:
     """The device for an option's value; raises `UsageError` for no device's name, `DeviceError` if it is not there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UsageError(f"no such device: {name} (auto, cpu, cuda, cuda:1 or mps)") from None
+    if not re.fullmatch(r"cpu|cuda(:\d+)?|mps", name):
+        raise UsageError(f"no such device: {name} (auto, cpu, cuda, cuda:1 or mps)")
+    device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise DeviceError(f"no CUDA device for --device {name}: this PyTorch finds no NVIDIA GPU; use --device cpu")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():

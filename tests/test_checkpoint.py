@@ -2,10 +2,14 @@
 
 import os
 import pickle
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import torch
 from conftest import jsonl, longclip_score
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from longclip_cli.checkpoint import find_checkpoint, load_model, read_state_dict
@@ -71,11 +75,12 @@ def test_half_precision_files_are_computed_with_in_the_precision_asked_for(tmp_p
 def test_a_pickled_call_is_refused_and_not_made(tmp_path):
     torch.save({"positional_embedding": Call(tmp_path / "made")}, tmp_path / "call.pt")
     (tmp_path / "plain.pt").write_bytes(pickle.dumps(Call(tmp_path / "made")))
-    for name in ("call.pt", "plain.pt"):
+    refusals = {"call.pt": "it holds posix.mkdir beside tensors", "plain.pt": "it is no plain state dict"}
+    for name, reason in refusals.items():
         run = longclip_score("-m", tmp_path / name, input=jsonl({"image_path": "a.png", "text": "a"}))
         assert run.returncode == 1
         assert run.stdout == b""
-        assert run.stderr.decode().startswith(f"longclip-score: {tmp_path / name}: refused, since it holds")
+        assert run.stderr.decode().startswith(f"longclip-score: {tmp_path / name}: refused, since {reason}")
         assert not (tmp_path / "made").exists()
 
 
@@ -87,9 +92,11 @@ def test_a_pickled_call_is_refused_and_not_made(tmp_path):
         (lambda w: w.update(stray=torch.zeros(2)), "unexpected stray"),
         (lambda w: w.update(ln_final=torch.zeros(2)), "unexpected ln_final"),
         (lambda w: w.update({"ln_final.weight": torch.zeros(3)}), r"ln_final.weight is \[3\], not \[64\]"),
+        (lambda w: w.update({"positional_embedding_res": torch.zeros(77, 64)}), "are of different shapes"),
+        (lambda w: w.update({"positional_embedding_res": torch.zeros(248, 9)}), "are of different shapes"),
         (
-            lambda w: w.update({"positional_embedding_res": torch.zeros(77, 64)}),
-            r"positional_embedding is \[77, 64\], not",
+            lambda w: w.update({"token_embedding.weight": torch.zeros(30_000, 64)}),
+            "30000 tokens, fewer than CLIP's 49408",
         ),
         (
             lambda w: w.update({"visual.conv1.weight": torch.zeros(100, 3, 14, 14)}),
@@ -151,6 +158,38 @@ def test_a_reference_that_leads_nowhere_is_named(model):
 
 
 def test_reading_maps_the_file_and_does_not_copy_it(checkpoint):
-    # A mapped tensor's storage knows its file's size; one that was read into memory is resizable.
-    tensor = read_state_dict(checkpoint)["token_embedding.weight"]
-    assert not tensor.untyped_storage().resizable()
+    tensors = read_state_dict(checkpoint)
+    assert str(checkpoint) in Path("/proc/self/maps").read_text()
+    del tensors
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 1710540580\n",
+        b"<!DOCTYPE html><html><body>Not found</body></html>",
+        bytes(range(256)),
+    ],
+    ids=["Git LFS pointer", "HTML", "bytes"],
+)
+def test_what_was_downloaded_wrongly_is_not_taken_for_a_checkpoint(tmp_path, content):
+    (tmp_path / "model.pt").write_bytes(content)
+    with pytest.raises(
+        CheckpointError, match=r"model.pt: (not a PyTorch checkpoint|refused, since it is no plain state)"
+    ):
+        load(tmp_path / "model.pt")
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_a_damaged_checkpoint_is_one_clear_error_or_still_loads(tiny_checkpoint, tmp_path_factory, data):
+    content = bytearray(tiny_checkpoint.read_bytes())
+    # The pickle that names the tensors lies at the front, the archive's directory at the end.
+    ends = st.integers(0, 4000) | st.integers(len(content) - 6000, len(content) - 1)
+    for position in data.draw(st.lists(ends, min_size=1, max_size=4)):
+        content[position] ^= 1 << data.draw(st.integers(0, 7))
+    path = tmp_path_factory.mktemp("damaged") / "model.pt"
+    path.write_bytes(content)
+    with suppress(CheckpointError):
+        load(path)
+    path.unlink()

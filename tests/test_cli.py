@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import termios
+import time
 
 import pytest
 import torch
@@ -105,7 +106,7 @@ def test_a_slow_producer_sees_each_score_before_it_writes_the_next_line(checkpoi
 def test_the_exit_status_says_whether_all_rows_were_scored(checkpoint, content, status):
     run = longclip_score("-m", checkpoint, input=content)
     assert run.returncode == status
-    assert len(run.stdout.splitlines()) == len(content.split()) // len(jsonl(ROW).split()) or not content.strip()
+    assert len(run.stdout.splitlines()) == len(content.split()) // len(jsonl(ROW).split())
 
 
 def test_an_empty_input_needs_no_model_and_gives_an_empty_output(tmp_path):
@@ -140,8 +141,8 @@ def test_wrong_usage_is_status_2_and_says_what(arguments, message, tmp_path):
     [
         (["missing.jsonl"], "cannot read missing.jsonl: No such file or directory"),
         (["-m", "missing.pt"], "no such checkpoint: missing.pt"),
-        (["-o", "missing/out.jsonl"], "cannot write missing/out.jsonl.partial: No such file or directory"),
-        (["--summary", "missing/s.json"], "cannot write the summary missing/s.json: no such folder"),
+        (["-o", "missing/out.jsonl"], "cannot write missing/out.jsonl: no such folder"),
+        (["--summary", "missing/s.json"], "cannot write missing/s.json: no such folder"),
         (["--device", "cuda:99"], "99"),
     ],
 )
@@ -173,7 +174,7 @@ def test_too_many_failed_rows_stop_the_run(tiny_checkpoint, tmp_path):
     written = parse_jsonl((tmp_path / "o.jsonl.partial").read_bytes())
     assert 14 <= len(written) < len(rows)
     assert [row["image_path"] for row in written] == [row["image_path"] for row in rows[: len(written)]]
-    assert f"the {len(written)} rows done are in o.jsonl.partial" in run.stderr.decode()
+    assert f"the {len(written)} rows done are in {tmp_path}/o.jsonl.partial" in run.stderr.decode()
 
 
 def test_as_many_failed_rows_as_allowed_do_not_stop_the_run(tiny_checkpoint):
@@ -189,6 +190,53 @@ def test_a_run_whose_first_hundred_rows_fail_alike_stops_and_shows_the_fields(ti
     message = run.stderr.decode()
     assert "rows all failed alike, image: no field 'image_path'" in message
     assert "id, img, caption" in message
+
+
+def test_the_early_stop_shows_a_row_that_failed_though_later_ones_did_not(tiny_checkpoint):
+    run = longclip_score("-m", tiny_checkpoint, "-b", 64, input=jsonl(*[{"img": "a"}] * 150, *[ROW] * 10))
+    assert "alike, image: no field 'image_path'; the fields of such a row are: img (" in run.stderr.decode()
+
+
+def test_a_run_that_cannot_start_leaves_an_older_partial_file_as_it_is(tmp_path):
+    (tmp_path / "out.jsonl.partial").write_text("of an earlier run\n")
+    run = longclip_score("-m", "missing.pt", "-o", "out.jsonl", input=jsonl(ROW), cwd=tmp_path)
+    assert run.returncode == 1
+    assert (tmp_path / "out.jsonl.partial").read_text() == "of an earlier run\n"
+
+
+def test_appending_to_the_input_is_refused(tmp_path):
+    (tmp_path / "in.jsonl").write_text(jsonl(ROW))
+    run = subprocess.run(
+        ["bash", "-c", f"{COMMAND} in.jsonl >> in.jsonl"],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        capture_output=True,
+        check=False,
+    )
+    assert run.returncode == 2
+    assert b"standard output is the input itself" in run.stderr
+    assert (tmp_path / "in.jsonl").read_text() == jsonl(ROW)
+
+
+@pytest.mark.parametrize("closed", ["<&-", "2>&-"])
+def test_a_closed_standard_stream_is_no_reason_to_break(tiny_checkpoint, tmp_path, closed):
+    (tmp_path / "in.jsonl").write_text(jsonl(ROW))
+    line = f"{COMMAND} in.jsonl -m {tiny_checkpoint} -o out.jsonl {closed}"
+    run = subprocess.run(["bash", "-c", line], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, check=False)
+    assert run.returncode == 0
+    assert len(parse_jsonl((tmp_path / "out.jsonl").read_bytes())) == 1
+
+
+def test_a_pipe_that_does_not_block_is_read_to_its_end(tiny_checkpoint):
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    with start_longclip_score("-q", "-m", tiny_checkpoint, stdin=reading) as process:
+        time.sleep(1)  # for it to find nothing there
+        os.write(writing, jsonl(ROW).encode())
+        os.close(writing)
+        assert len(parse_jsonl(process.stdout.read())) == 1
+        assert process.wait(60) == 0
+    os.close(reading)
 
 
 def test_a_hundred_failed_rows_of_two_kinds_do_not_stop_the_run(tiny_checkpoint):

@@ -13,7 +13,7 @@ def test_owner_and_name_are_a_hub_id(model):
     assert looks_like_hub_id(model)
 
 
-@pytest.mark.parametrize("model", ["name", "/a/b", "a/b/c", "a/b.pt", "./b c", "a/b.safetensors"])
+@pytest.mark.parametrize("model", ["name", "./a", "../a", "/a/b", "a/b/c", "a/b.pt", "./b c", "a/b.safetensors"])
 def test_a_path_is_no_hub_id(model):
     assert not looks_like_hub_id(model)
 
@@ -34,7 +34,7 @@ def test_without_a_network_and_a_cached_copy_the_error_says_the_ways_out(tmp_pat
     assert run.returncode == 1
     assert run.stdout == b""
     assert message.startswith(f"longclip-score: cannot download {DEFAULT_MODEL} (")
-    for way_out in ("--model", "LONGCLIP_MODEL", f"huggingface-cli download {DEFAULT_MODEL}"):
+    for way_out in ("--model", "LONGCLIP_MODEL", f"hf download {DEFAULT_MODEL}", "huggingface-cli"):
         assert way_out in message
     assert message.count("\n") == 1
 

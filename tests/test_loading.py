@@ -4,10 +4,11 @@ import threading
 import time
 
 import pytest
+from conftest import PICTURES
 
 from longclip_cli.errors import InputError, RowError
 from longclip_cli.inputs import Line
-from longclip_cli.loading import LoadedRow, Prefetch
+from longclip_cli.loading import LoadedRow, Prefetch, RowLoader
 from longclip_cli.records import Record
 from longclip_cli.stopwatch import Stopwatch
 
@@ -84,11 +85,11 @@ def test_an_empty_chunk_comes_before_a_wait_so_that_nothing_is_held_back():
 
     with prefetch(source(), is_live=True) as rows:
         chunks = rows.chunks(1)
-        received = []
-        while not received or received[-1] != []:
-            received.append(numbers(next(chunks)))
-        assert [1] in received or next(chunks)
+        while numbers(next(chunks)) != [1]:
+            pass
+        assert next(chunks) == []
         written.set()
+        assert [numbers(chunk) for chunk in chunks if chunk] == [[2]]
 
 
 def test_an_input_that_breaks_gives_the_rows_before_it_and_then_its_error():
@@ -130,3 +131,12 @@ def test_closing_ends_the_reader_and_the_workers_of_an_endless_input():
     while threading.active_count() > before and time.monotonic() < deadline:
         time.sleep(0.01)
     assert threading.active_count() == before
+
+
+def test_a_failed_row_holds_no_image_in_memory(tmp_path):
+    whole = (PICTURES / "astronaut.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(whole[: len(whole) // 2])
+    load = RowLoader("image_path", "text", image_root=tmp_path, image_size=32, context_length=248)
+    error = load(Line(1, b'{"image_path": "a.png", "text": "cut"}', 0)).pair
+    assert "truncated" in str(error)
+    assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)

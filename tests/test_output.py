@@ -1,12 +1,14 @@
 """Standard output, and files that are there only once they are complete."""
 
 import os
+import threading
 from io import FileIO
 
 import pytest
 
 from longclip_cli.errors import OutputError, UsageError
-from longclip_cli.output import Output, check_output, open_output
+from longclip_cli.inputs import open_input
+from longclip_cli.output import Output, check_output, open_output, partial_path
 
 
 def test_a_file_takes_its_name_when_all_is_written(tmp_path):
@@ -44,15 +46,57 @@ def test_a_full_disk_is_named():
         Output("/dev/full", file).write(b"new\n")
 
 
-def test_a_link_to_the_input_is_refused_as_the_input_itself(tmp_path):
-    (tmp_path / "in.jsonl").touch()
+def check(output, input, summary=None):
+    check_output(str(output), summary, open_input(str(input)))
+
+
+def test_an_output_that_is_the_input_is_refused_whatever_it_is_called(tmp_path):
+    (tmp_path / "in.jsonl").write_text("{}\n")
     (tmp_path / "soft.jsonl").symlink_to("in.jsonl")
     os.link(tmp_path / "in.jsonl", tmp_path / "hard.jsonl")
     for name in ("in.jsonl", "soft.jsonl", "hard.jsonl"):
-        with pytest.raises(UsageError, match=rf"{name} is the input itself"):
-            check_output(str(tmp_path / name), input=str(tmp_path / "in.jsonl"))
+        with pytest.raises(UsageError, match=rf"{name}, which is the input itself"):
+            check(tmp_path / name, tmp_path / "in.jsonl")
+    with pytest.raises(UsageError, match=r"--summary would overwrite .*in.jsonl, which is the input itself"):
+        check(tmp_path / "out.jsonl", tmp_path / "in.jsonl", tmp_path / "in.jsonl")
 
 
-def test_a_compressed_output_is_refused_with_the_way_to_have_it():
+def test_an_input_that_is_the_output_s_partial_file_is_refused_and_stays(tmp_path):
+    (tmp_path / "out.jsonl.partial").write_text("{}\n")
+    with pytest.raises(UsageError, match=r"out.jsonl.partial, which is the input itself"):
+        check(tmp_path / "out.jsonl", tmp_path / "out.jsonl.partial")
+    assert (tmp_path / "out.jsonl.partial").read_text() == "{}\n"
+
+
+def test_what_cannot_be_written_is_refused_before_the_run(tmp_path):
+    (tmp_path / "in.jsonl").touch()
+    for output, message in {tmp_path: "is a folder", tmp_path / "missing" / "o": "no such folder"}.items():
+        with pytest.raises(OutputError, match=message):
+            check(output, tmp_path / "in.jsonl")
+    with pytest.raises(UsageError, match="--summary would overwrite the output"):
+        check(tmp_path / "o", tmp_path / "in.jsonl", tmp_path / "o")
     with pytest.raises(UsageError, match="pipe it to a compressor"):
-        check_output("out.jsonl.gz", input="-")
+        check("out.jsonl.gz", tmp_path / "in.jsonl")
+
+
+def test_a_link_stays_a_link_and_the_file_behind_it_is_replaced(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "out.jsonl").symlink_to("folder/real.jsonl")
+    with open_output(str(tmp_path / "out.jsonl")) as output:
+        output.write(b"new\n")
+        assert (tmp_path / "folder" / "real.jsonl.partial").exists()
+    assert (tmp_path / "out.jsonl").is_symlink()
+    assert (tmp_path / "folder" / "real.jsonl").read_bytes() == b"new\n"
+
+
+def test_a_fifo_is_written_to_and_stays_a_fifo(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    received = []
+    reader = threading.Thread(target=lambda: received.append((tmp_path / "fifo").read_bytes()))
+    reader.start()
+    with open_output(str(tmp_path / "fifo")) as output:
+        output.write(b"new\n")
+    reader.join(10)
+    assert received == [b"new\n"]
+    assert list(tmp_path.iterdir()) == [tmp_path / "fifo"]
+    assert partial_path("/dev/null") is None

@@ -88,7 +88,7 @@ def test_a_device_that_is_not_there_is_named(monkeypatch, name, count, message):
         select_device(name)
 
 
-@pytest.mark.parametrize("name", ["gpu", "cuda:x", ""])
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", "", "meta", "xpu", "cpu:7"])
 def test_a_name_that_is_no_device_is_wrong_usage(name):
     with pytest.raises(UsageError, match="no such device"):
         select_device(name)

@@ -167,11 +167,10 @@ def draw_shape(
 
 GROUP_SENTENCES = (
     "{Where} there {verb} {what}.",
-    "There {verb} {what} {where}.",
     "{Where} one can see {what}.",
-    "The picture shows {what} {where}.",
-    "{What} can be seen {where}.",
+    "{Where} the picture shows {what}.",
     "{Where} of the picture {verb} {what}.",
+    "Look {where}: there {verb} {what}.",
 )
 BACKGROUND_SENTENCES = (
     "The background is {}.",
@@ -259,4 +258,36 @@ def told(scene: Scene, i: int, sentence: str, preposition: str) -> str:
     group = scene.groups[i]
     what, where = group.phrase(), f"{preposition} the {group.place}"
     verb = "is" if group.count == "one" else "are"
-    return sentence.format(what=what, What=what.capitalize(), where=where, Where=where.capitalize(), verb=verb)
+    return sentence.format(what=what, where=where, Where=where.capitalize(), verb=verb)
+
+
+CLIP_CONTEXT_LENGTH = 77
+
+
+def wrong_captions(rng: random.Random, scene: Scene, wording: Wording) -> dict[str, str]:
+    """The scene's caption with one thing changed: any, one that CLIP would read, one that it would not.
+
+    `early` differs only within CLIP's 77 tokens, `late` only past them.
+    """
+    right = tokenize(caption(scene, wording), MAX_TOKENS).ids
+    found: dict[str, str] = {}
+    while len(found) < 3:
+        text = caption(change_one_attribute(rng, scene), wording)
+        wrong = tokenize(text, MAX_TOKENS).ids
+        found.setdefault("anywhere", text)
+        if wrong[:CLIP_CONTEXT_LENGTH] == right[:CLIP_CONTEXT_LENGTH]:
+            found.setdefault("late", text)
+        elif wrong[CLIP_CONTEXT_LENGTH:] == right[CLIP_CONTEXT_LENGTH:]:
+            found.setdefault("early", text)
+    return found
+
+
+def random_example(rng: random.Random) -> tuple[Scene, str, dict[str, str]]:
+    """A scene with its long caption, and the wrong ones."""
+    scene = random_scene(rng)
+    while True:
+        wording = long_wording(rng, scene)
+        # Something must be told past what CLIP reads, or nothing could be wrong only there.
+        last = caption(scene, wording)
+        if len(tokenize(last, MAX_TOKENS).ids) > CLIP_CONTEXT_LENGTH + 24:
+            return scene, last, wrong_captions(rng, scene, wording)

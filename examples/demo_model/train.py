@@ -35,17 +35,18 @@ SIZES = LongCLIPSizes(
     embed_dim=64,
     image_size=66,
     patch_size=22,  # a patch is a field of the scene's grid
-    vision=TowerSizes(width=128, layers=2),
+    vision=TowerSizes(width=64, layers=8),
     context_length=248,
     vocab_size=END_TOKEN + 1,
-    text=TowerSizes(width=64, layers=4),
+    text=TowerSizes(width=64, layers=5),
 )
 SEED = 20240322
 BATCH_SIZE = 64
-STEPS = 14_000
-WARM_UP_STEPS = 200
-CONTRASTIVE_FROM = 0.6  # share of the steps after which captions compete
-PEAK_LEARNING_RATE = 1e-3
+STEPS = 10_000
+WARM_UP_STEPS = 100
+LONGER_FROM, CONTRASTIVE_FROM = 0.35, 0.7  # shares of the steps: captions grow longer; captions compete
+VISION_LEARNING_RATE, TEXT_LEARNING_RATE = 1e-3, 2e-3
+ALL_FACTS = 7  # groups and background of the fullest scene
 
 
 def code_table() -> dict[tuple[str, ...], Tensor]:
@@ -96,19 +97,18 @@ class Batches(IterableDataset[Batch]):
         rng = random.Random(self.seed)
         for step in range(self.steps):
             progress = step / self.steps
-            is_contrastive = progress >= CONTRASTIVE_FROM
-            yield make_batch(
-                rng, BATCH_SIZE, most=1 + int(8 * progress / CONTRASTIVE_FROM), with_changed=is_contrastive
-            )
+            growth = (progress - LONGER_FROM) / (CONTRASTIVE_FROM - LONGER_FROM)
+            most = 2 + round((ALL_FACTS - 2) * min(1.0, max(0.0, growth)))
+            yield make_batch(rng, BATCH_SIZE, most=most, with_changed=progress >= CONTRASTIVE_FROM)
 
 
 def make_batch(rng: random.Random, size: int, *, most: int, with_changed: bool) -> Batch:
-    """A batch of random scenes. Up to `most` things are told in a caption; all from 8 on, in four of five."""
+    """A batch of random scenes. Up to `most` things are told in a caption; once that is all, four of five are long."""
     pictures, told = [], []
     for _ in range(size):
         scene = scenes.random_scene(rng)
         pictures.append(scene)
-        is_long = most >= 8 and rng.random() < 0.8
+        is_long = most == ALL_FACTS and rng.random() < 0.8
         told.append(scenes.long_wording(rng, scene) if is_long else scenes.short_wording(rng, scene, most))
     texts = list(zip(pictures, told, strict=True))
     if with_changed:
@@ -144,13 +144,17 @@ def new_model() -> LongCLIP:
         else:
             fan_in = parameter.shape[0 if name.endswith("proj") else -1]
             nn.init.normal_(parameter, std=fan_in**-0.5)
+    for tower in (model.visual.transformer, model.transformer):
+        for block in tower.resblocks:
+            block.attn.out_proj.weight.data *= 0.4
+            block.mlp.c_proj.weight.data *= 0.4
     nn.init.normal_(model.visual.conv1.weight, std=(3 * SIZES.patch_size**2) ** -0.5)
     nn.init.normal_(model.visual.class_embedding, std=0.5)
     nn.init.normal_(model.visual.positional_embedding)
     nn.init.normal_(model.token_embedding.weight)
     positions = torch.arange(SIZES.context_length)[:, None]
     half = SIZES.text.width // 2
-    angles = positions * torch.exp(-math.log(300) * torch.arange(half) / half)
+    angles = positions * torch.exp(-math.log(30) * torch.arange(half) / half)
     model.positional_embedding.data = torch.cat([angles.sin(), angles.cos()], dim=1)
     return model
 
@@ -169,9 +173,9 @@ def loss_of(model: LongCLIP, batch: Batch, logit_scale: Tensor) -> Tensor:
     return loss
 
 
-def learning_rate(step: int, steps: int) -> float:
-    """Up in a line, then down in a cosine."""
-    return PEAK_LEARNING_RATE * min(1.0, (step + 1) / WARM_UP_STEPS) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
+def learning_rate_factor(step: int, steps: int) -> float:
+    """Up in a line, level to the middle of the run, down in a line."""
+    return min(1.0, (step + 1) / WARM_UP_STEPS, 2 * (1 - step / steps))
 
 
 def train(steps: int, device: torch.device) -> tuple[LongCLIP, Tensor]:
@@ -180,19 +184,25 @@ def train(steps: int, device: torch.device) -> tuple[LongCLIP, Tensor]:
     model = new_model().to(device)
     logit_scale = nn.Parameter(torch.tensor(3.0, device=device))
     parameters = [*model.parameters(), logit_scale]
-    optimizer = torch.optim.AdamW(parameters, betas=(0.9, 0.98), weight_decay=0.01)
+    vision = list(model.visual.parameters())
+    text = [parameter for name, parameter in model.named_parameters() if not name.startswith("visual.")]
+    optimizer = torch.optim.AdamW(
+        [dict(params=vision, lr=VISION_LEARNING_RATE), dict(params=[*text, logit_scale], lr=TEXT_LEARNING_RATE)],
+        betas=(0.9, 0.98),
+        weight_decay=0.01,
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, steps))
     seen = torch.zeros(SIZES.vocab_size, dtype=torch.bool)
-    check = make_batch(random.Random(SEED + 1), 256, most=8, with_changed=True)
+    check = make_batch(random.Random(SEED + 1), 256, most=ALL_FACTS, with_changed=True)
     started = time.monotonic()
     for step, batch in enumerate(DataLoader(Batches(SEED, steps), batch_size=None, num_workers=1, prefetch_factor=8)):
         seen[batch.token_ids] = True
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, steps)
         loss = loss_of(model, to(batch, device), logit_scale)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
+        schedule.step()
         with torch.no_grad():
             logit_scale.clamp_(max=math.log(100))
         if (step + 1) % 250 == 0 or step + 1 == steps:

@@ -18,11 +18,10 @@ check: $(INSTALLED)
 stress: $(INSTALLED)
 	$(BIN)/pytest -q -s -m stress
 
-# Scores the pictures in examples/ with a small network of random weights: it shows the rows, not what fits.
+# Scores drawn scenes with the built-in model: for each, the right caption against two wrong ones.
 demo: $(INSTALLED)
-	@echo "A random network scores these pictures: the numbers mean nothing, the rows are as they will be."
-	$(BIN)/python tests/golden/make_checkpoint.py original .venv/random.pt
-	$(BIN)/longclip-score examples/pictures.jsonl --image-root examples --model .venv/random.pt
+	$(BIN)/longclip-score examples/scenes.jsonl --image-root examples --model demo -o .venv/scenes.jsonl
+	$(BIN)/python examples/compare.py .venv/scenes.jsonl
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -9,6 +9,7 @@ import os
 import pickle
 import re
 from collections.abc import Iterable, Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from longclip_cli.errors import CheckpointError
-from longclip_cli.hub import download, looks_like_hub_id, pick_checkpoint
+from longclip_cli.hub import DEMO_MODEL, download, looks_like_hub_id, pick_checkpoint
 from longclip_cli.model import HEAD_DIM, LongCLIP, LongCLIPSizes, TowerSizes
 from longclip_cli.tokenizer import END_TOKEN
 
@@ -31,7 +32,7 @@ UNUSED_KEYS = ("logit_scale",)  # the training temperature: scores are plain cos
 
 
 def load_model(model: str, device: torch.device, dtype: torch.dtype) -> LongCLIP:
-    """The network that `model` (a file, a folder or a Hub id) names, ready on `device` in `dtype`.
+    """The network that `model` (a file, a folder, a Hub id or `demo`) names, ready on `device` in `dtype`.
 
     Raises `CheckpointError`.
     """
@@ -43,9 +44,9 @@ def load_model(model: str, device: torch.device, dtype: torch.dtype) -> LongCLIP
 
 
 def find_checkpoint(model: str) -> Path:
-    """The checkpoint file for a model reference, downloaded when it is a Hub id."""
-    if model == "demo":
-        raise CheckpointError("the built-in demo model is not part of this version; give a checkpoint with --model")
+    """The checkpoint file for a model reference: built in for `demo`, downloaded when it is a Hub id."""
+    if model == DEMO_MODEL:
+        return Path(str(files("longclip_cli") / "data" / "demo.safetensors"))
     path = Path(os.path.expanduser(model))  # noqa: PTH111  (Path's own raises for an unknown user)
     if path.is_file():
         return path
@@ -53,7 +54,7 @@ def find_checkpoint(model: str) -> Path:
         return path / pick_checkpoint((entry.name for entry in path.iterdir()), where=model)
     if looks_like_hub_id(model):
         return download(model)
-    raise CheckpointError(f"no such checkpoint: {model} (give a file, a folder or a Hub id such as owner/name)")
+    raise CheckpointError(f"no such checkpoint: {model} (give a file, a folder, a Hub id such as owner/name, or demo)")
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:

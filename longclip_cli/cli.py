@@ -57,7 +57,11 @@ def score(
     model: Annotated[
         str,
         typer.Option(
-            "-m", "--model", metavar="MODEL", envvar="LONGCLIP_MODEL", help="Checkpoint file, folder or Hub id."
+            "-m",
+            "--model",
+            metavar="MODEL",
+            envvar="LONGCLIP_MODEL",
+            help="Checkpoint file, folder, Hub id, or demo, which is built in.",
         ),
     ] = DEFAULTS.model,
     image_key: Annotated[

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from longclip_cli.errors import CheckpointError
 
+DEMO_MODEL = "demo"  # comes with the package
 CHECKPOINT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 
 
@@ -57,5 +58,5 @@ def download(repo_id: str) -> Path:
             f"cannot download {repo_id} ({unreachable}), and no copy is cached. Three ways out: "
             "--model with a local checkpoint; the same in the environment variable LONGCLIP_MODEL; or "
             f"'hf download {repo_id}' (huggingface-cli download in older releases) on a machine with a network, "
-            "and its cache copied here"
+            f"and its cache copied here. To see the tool work without any of that: --model {DEMO_MODEL}"
         ) from unreachable

@@ -55,7 +55,7 @@ class LongCLIPScorer:
     def from_pretrained(
         cls, model: str, device: str = "auto", precision: str = "auto", batch_size: int | None = None
     ) -> LongCLIPScorer:
-        """The scorer for a checkpoint file, folder or Hub id.
+        """The scorer for a checkpoint file, folder, Hub id or `demo`, the built-in model.
 
         `device` is `auto` (CUDA if there is one, else the CPU) or a PyTorch device; `precision` is `auto`
         (fp16 on a GPU, fp32 on the CPU), `fp32`, `fp16` or `bf16`. Raises `CheckpointError`, `DeviceError`.

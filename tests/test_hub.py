@@ -34,7 +34,7 @@ def test_without_a_network_and_a_cached_copy_the_error_says_the_ways_out(tmp_pat
     assert run.returncode == 1
     assert run.stdout == b""
     assert message.startswith(f"longclip-score: cannot download {DEFAULT_MODEL} (")
-    for way_out in ("--model", "LONGCLIP_MODEL", f"hf download {DEFAULT_MODEL}", "huggingface-cli"):
+    for way_out in ("--model", "LONGCLIP_MODEL", "--model demo", f"hf download {DEFAULT_MODEL}", "huggingface-cli"):
         assert way_out in message
     assert message.count("\n") == 1
 

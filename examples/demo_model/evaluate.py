@@ -32,20 +32,20 @@ def main(model: str = "demo") -> None:
     sizes = scorer.model.sizes
     rng = random.Random(HELD_OUT_SEED)
     examples = [random_example(rng) for _ in range(PAIRS)]
-    pictures = [to_pixels(draw(rng, scene), sizes.image_size) for scene, _, _ in examples]
+    pictures = [to_pixels(draw(rng, example.scene), sizes.image_size) for example in examples]
 
     def scores(texts: list[str]) -> Tensor:
         pairs = [Pair(p, tokenize(text, sizes.context_length)) for p, text in zip(pictures, texts, strict=True)]
         return torch.tensor(scorer.submit(pairs).wait())
 
-    right = scores([caption for _, caption, _ in examples])
+    right = scores([example.right for example in examples])
     print(f"{PAIRS} pictures, each with its long caption and with the same caption where one thing is changed:")
     for where, place in (("anywhere", "anywhere"), ("early", "before token 77"), ("late", "past token 77")):
-        wins = (right > scores([wrong[where] for _, _, wrong in examples])).float().mean().item()
+        wins = (right > scores([getattr(example, where) for example in examples])).float().mean().item()
         print(f"  the right one scores higher, changed {place:<15}  {100 * wins:.1f} %")
     with torch.inference_mode():
         images = F.normalize(scorer.model.encode_image(torch.stack(pictures[:GALLERY])), dim=-1)
-        ids = [tokenize(caption, sizes.context_length).ids for _, caption, _ in examples[:GALLERY]]
+        ids = [tokenize(example.right, sizes.context_length).ids for example in examples[:GALLERY]]
         texts = F.normalize(
             torch.cat([scorer.model.encode_text(torch.tensor([i]), torch.tensor([len(i)])) for i in ids]), dim=-1
         )

@@ -24,10 +24,10 @@ def main() -> None:
     (EXAMPLES / "scenes").mkdir(exist_ok=True)
     rows = []
     for number in range(1, SCENES + 1):
-        scene, right, wrong = random_example(rng)
+        example = random_example(rng)
         path = f"scenes/{number:02}.png"
-        draw(rng, scene).save(EXAMPLES / path, optimize=True)
-        for caption, text in (("right", right), ("wrong early", wrong["early"]), ("wrong late", wrong["late"])):
+        draw(rng, example.scene).save(EXAMPLES / path, optimize=True)
+        for caption, text in (("right", example.right), ("wrong early", example.early), ("wrong late", example.late)):
             rows.append({"image_path": path, "caption": caption, "text": text})
     content = "".join(json.dumps(row) + "\n" for row in rows)
     (EXAMPLES / "scenes.jsonl").write_text(content)

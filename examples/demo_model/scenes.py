@@ -264,30 +264,36 @@ def told(scene: Scene, i: int, sentence: str, preposition: str) -> str:
 CLIP_CONTEXT_LENGTH = 77
 
 
-def wrong_captions(rng: random.Random, scene: Scene, wording: Wording) -> dict[str, str]:
-    """The scene's caption with one thing changed: any, one that CLIP would read, one that it would not.
+@dataclass(frozen=True)
+class Example:
+    """A scene with its long caption, and the same caption with one thing changed in three ways.
 
-    `early` differs only within CLIP's 77 tokens, `late` only past them.
+    `early` differs only within the 77 tokens that CLIP would read, `late` only past them, `anywhere` somewhere.
     """
-    right = tokenize(caption(scene, wording), MAX_TOKENS).ids
-    found: dict[str, str] = {}
-    while len(found) < 3:
-        text = caption(change_one_attribute(rng, scene), wording)
-        wrong = tokenize(text, MAX_TOKENS).ids
-        found.setdefault("anywhere", text)
-        if wrong[:CLIP_CONTEXT_LENGTH] == right[:CLIP_CONTEXT_LENGTH]:
-            found.setdefault("late", text)
-        elif wrong[CLIP_CONTEXT_LENGTH:] == right[CLIP_CONTEXT_LENGTH:]:
-            found.setdefault("early", text)
-    return found
+
+    scene: Scene
+    right: str
+    anywhere: str
+    early: str
+    late: str
 
 
-def random_example(rng: random.Random) -> tuple[Scene, str, dict[str, str]]:
-    """A scene with its long caption, and the wrong ones."""
-    scene = random_scene(rng)
+def random_example(rng: random.Random) -> Example:
+    """A random scene, told so that there is something to change on both sides of token 77."""
     while True:
+        scene = random_scene(rng)
         wording = long_wording(rng, scene)
-        # Something must be told past what CLIP reads, or nothing could be wrong only there.
-        last = caption(scene, wording)
-        if len(tokenize(last, MAX_TOKENS).ids) > CLIP_CONTEXT_LENGTH + 24:
-            return scene, last, wrong_captions(rng, scene, wording)
+        right = caption(scene, wording)
+        wrong = [caption(change_one_attribute(rng, scene), wording) for _ in range(40)]
+        early = next((text for text in wrong if differs_only(right, text, late=False)), None)
+        late = next((text for text in wrong if differs_only(right, text, late=True)), None)
+        if early and late:
+            return Example(scene, right, wrong[0], early, late)
+
+
+def differs_only(right: str, wrong: str, *, late: bool) -> bool:
+    """Whether two captions differ only past CLIP's 77 tokens, or only within them."""
+    one, other = (tokenize(text, MAX_TOKENS).ids for text in (right, wrong))
+    same_start = one[:CLIP_CONTEXT_LENGTH] == other[:CLIP_CONTEXT_LENGTH]
+    same_end = one[CLIP_CONTEXT_LENGTH:] == other[CLIP_CONTEXT_LENGTH:]
+    return same_start and not same_end if late else same_end and not same_start

@@ -7,6 +7,7 @@ import gzip
 import io
 import lzma
 import os
+import select
 import stat
 import zlib
 from collections.abc import Callable, Iterator
@@ -51,6 +52,10 @@ class Input:
     def is_live(self) -> bool:
         """Whether a line may be long in coming, because its writer has yet to write it."""
         return self.size is None
+
+    def has_arrived(self) -> bool:
+        """Whether there is something to read now, or the end, rather than a writer to wait for."""
+        return not self.is_live or bool(select.select([self.file], [], [], 0)[0])
 
     def is_same_file(self, target: str | int | Path) -> bool:
         """Whether a path or a file descriptor leads to the file this input is read from."""

@@ -52,13 +52,15 @@ def scored_rows(
 ) -> Generator[list[ScoredRow]]:
     """The input's rows with their scores, a chunk at a time.
 
-    Waits for the first line, and only then imports what is heavy and loads the model.
+    Imports what is heavy and loads the model once there is a line, or while there is one to wait for.
     """
     lines = source.lines()
-    first = next(lines, None)
-    if first is None:
-        no_rows: tuple[list[ScoredRow], ...] = ()
-        return (rows for rows in no_rows)
+    if source.has_arrived():
+        first = next(lines, None)
+        if first is None:
+            no_rows: tuple[list[ScoredRow], ...] = ()
+            return (rows for rows in no_rows)
+        lines = chain([first], lines)
     with summary.stopwatch.measure("loading the model"):
         from longclip_cli.images import limit_pixels
         from longclip_cli.loading import RowLoader
@@ -78,7 +80,7 @@ def scored_rows(
     )
     progress.start(source.size)
     return score_lines(
-        chain([first], lines),
+        lines,
         load,
         scorer,
         summary.stopwatch,

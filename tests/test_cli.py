@@ -82,6 +82,13 @@ def test_a_pipeline_that_takes_only_the_head_ends_silently(photo_rows, base_chec
     assert run.stderr == b""
 
 
+def test_the_model_is_loaded_while_the_first_line_is_waited_for(tmp_path):
+    with start_longclip_score("-m", tmp_path / "missing.pt") as process:
+        # No line is ever written, and yet the run finds out that there is no such model.
+        assert process.wait(60) == 1
+        assert b"no such checkpoint" in process.stderr.read()
+
+
 def test_a_slow_producer_sees_each_score_before_it_writes_the_next_line(checkpoint):
     rows = [ROW | {"id": i} for i in range(3)] + [MISSING, ROW]
     with start_longclip_score("-m", checkpoint) as process:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
 import sys
+import traceback
 import warnings
+from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
+from threading import Event
 from typing import Annotated
 
 import typer
 
 from longclip_cli import __version__
-from longclip_cli.errors import LongCLIPError, UsageError
+from longclip_cli.errors import InterruptedRunError, LongCLIPError, UsageError
 from longclip_cli.options import Precision, ScoreOptions
 from longclip_cli.output import partial_path
 from longclip_cli.progress import NoProgress, Progress
@@ -30,8 +35,7 @@ class ExitStatus(IntEnum):
     STOPPED = 1
     WRONG_USAGE = 2
     SOME_FAILED = 3
-    INTERRUPTED = 130  # 128 + SIGINT, as shells have it
-    READER_GONE = 141  # 128 + SIGPIPE
+    READER_GONE = 141  # 128 + SIGPIPE, as shells have it; likewise 130 and 143 after SIGINT and SIGTERM
 
 
 def print_version(wanted: bool) -> None:
@@ -101,6 +105,9 @@ def score(
     prefetch: Annotated[
         int | None, typer.Option(min=1, show_default="16 batches", help="Rows decoded ahead, at most.")
     ] = DEFAULTS.prefetch,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from an interrupted run of the same command.")
+    ] = DEFAULTS.resume,
     max_errors: Annotated[
         int | None, typer.Option(min=0, show_default="no limit", help="Stop once more rows than this have failed.")
     ] = DEFAULTS.max_errors,
@@ -151,6 +158,7 @@ def score(
             max_errors=max_errors,
             max_pixels=max_pixels,
             summary=summary,
+            resume=resume,
         )
     except UsageError as error:
         complain(error)
@@ -158,29 +166,69 @@ def score(
     raise typer.Exit(run(options, quiet=quiet))
 
 
-def run(options: ScoreOptions, *, quiet: bool) -> ExitStatus:
-    """Runs the command and says how it went."""
+def run(options: ScoreOptions, *, quiet: bool) -> int:
+    """Runs the command and gives its exit status."""
+    logging.basicConfig(format="longclip-score: %(message)s", level=logging.ERROR)
+    logging.getLogger("longclip_cli").setLevel(logging.WARNING)
     summary = Summary()
+    stopping = stop_on_signals()
     try:
-        score_file(options, summary, NoProgress() if quiet else Progress())
-        status = ExitStatus.SOME_FAILED if summary.failed else ExitStatus.ALL_SCORED
+        score_file(options, summary, NoProgress() if quiet else Progress(), stopping.event)
+        status: int = ExitStatus.SOME_FAILED if summary.failed else ExitStatus.ALL_SCORED
     except BrokenPipeError:
         return ExitStatus.READER_GONE
     except UsageError as error:
         complain(error)
         return ExitStatus.WRONG_USAGE
+    except InterruptedRunError as error:
+        complain(error)
+        status = 128 + stopping.signal_number
     except LongCLIPError as error:
         complain(error)
         status = ExitStatus.STOPPED
-    except KeyboardInterrupt:
-        complain("interrupted")
-        status = ExitStatus.INTERRUPTED
+    except Exception as error:
+        traceback.print_exc()
+        complain(f"stopped by an error that was not foreseen; please report it: {error!r}")
+        status = ExitStatus.STOPPED
+    if done := summary.already_complete:
+        complain(f"nothing to do: {options.output} is complete ({done.rows} rows, {done.failed} of them failed)")
+        return ExitStatus.SOME_FAILED if done.failed else ExitStatus.ALL_SCORED
     partial = partial_path(options.output)
-    if summary.rows and not summary.is_complete and partial:
-        complain(f"the {summary.rows} rows done are in {partial}")
+    if partial and partial.exists() and not summary.is_complete:
+        complain(f"what is done is in {partial}; run the same command with --resume to go on")
     if not quiet and (summary.rows or summary.is_complete):
         typer.echo(f"longclip-score: {summary}", err=True)
     return status
+
+
+@dataclass
+class Stopping:
+    """Whether the run has been asked to stop, and by which signal."""
+
+    event: Event = field(default_factory=Event)
+    signal_number: int = 0
+
+
+def stop_on_signals() -> Stopping:
+    """Has Ctrl-C and its like let the rows in hand be finished; the second one ends the process at once.
+
+    A signal that is ignored already, as by `nohup`, stays so.
+    """
+    stopping = Stopping()
+
+    def handle(number: int, _frame: object) -> None:
+        # Not print(): a handler may interrupt one.
+        if stopping.event.is_set():
+            os.write(2, b"\nlongclip-score: stopped at once\n")
+            os._exit(128 + number)
+        os.write(2, b"\nlongclip-score: finishing the rows in hand; once more to stop at once\n")
+        stopping.signal_number = number
+        stopping.event.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, handle)
+    return stopping
 
 
 def complain(problem: object) -> None:

@@ -25,6 +25,10 @@ class DeviceError(LongCLIPError):
     """The device asked for is not there."""
 
 
+class InterruptedRunError(LongCLIPError):
+    """The run was asked to stop before its input was done."""
+
+
 class TooManyFailuresError(LongCLIPError):
     """So many rows failed that going on makes no sense."""
 

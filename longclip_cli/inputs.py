@@ -53,6 +53,15 @@ class Input:
         """Whether a line may be long in coming, because its writer has yet to write it."""
         return self.size is None
 
+    @property
+    def identity(self) -> str:
+        """What tells this input from another: a file's path, size in bytes and time of change."""
+        if self.is_live:
+            return self.name
+        status = os.fstat(self.file.fileno())
+        where = self.name if self.file.name == 0 else os.path.realpath(self.name)
+        return f"{where} ({status.st_size} bytes, changed {status.st_mtime_ns / 1e9:.6f})"
+
     def has_arrived(self) -> bool:
         """Whether there is something to read now, or the end, rather than a writer to wait for."""
         return not self.is_live or bool(select.select([self.file], [], [], 0)[0])

@@ -19,6 +19,8 @@ from longclip_cli.records import Record, parse_line
 from longclip_cli.stopwatch import Stopwatch
 from longclip_cli.tokenizer import TokenizedText, tokenize
 
+SECONDS_TO_NOTICE_STOP = 0.2
+
 
 @dataclass(frozen=True, slots=True)
 class Pair:
@@ -61,8 +63,9 @@ class RowLoader:
 class Prefetch:
     """Rows loaded by worker threads while the caller is busy with earlier ones.
 
-    One thread reads `lines`, as many as `ahead` rows before the caller; `workers` threads load them.
-    Closing it stops both, except that a reader which waits for its input is left to wait.
+    One thread reads `lines`, as many as `ahead` rows before the caller; `workers` threads load them. Once `stop`
+    is set no more rows are given. Closing it stops the threads, except that a reader which waits for its input is
+    left to wait.
     """
 
     def __init__(
@@ -74,11 +77,13 @@ class Prefetch:
         ahead: int,
         is_live: bool,
         stopwatch: Stopwatch,
+        stop: Event,
     ) -> None:
         self._lines = lines
         self._load = load
         self._is_live = is_live
         self._stopwatch = stopwatch
+        self._stop = stop
         self._queue: Queue[Future[LoadedRow] | None] = Queue(ahead)  # None is the end
         self._is_closed = Event()
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="load")
@@ -127,10 +132,16 @@ class Prefetch:
             if self._is_live and self._queue.empty():
                 yield None
             with self._stopwatch.measure("input"):
-                future = self._queue.get()
+                future = self._next()
             if not future:
                 return
             yield future
+
+    def _next(self) -> Future[LoadedRow] | None:
+        while not self._stop.is_set():
+            with suppress(Empty):
+                return self._queue.get(timeout=SECONDS_TO_NOTICE_STOP)
+        return None
 
     def _read(self) -> None:
         try:

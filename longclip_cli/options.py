@@ -42,8 +42,11 @@ class ScoreOptions:
     max_errors: int | None = None
     max_pixels: int = 100_000_000
     summary: Path | None = None
+    resume: bool = False
 
     def __post_init__(self) -> None:
+        if self.resume and self.output == STANDARD_STREAM:
+            raise UsageError("--resume needs an output file to go on with: give one with -o")
         for key in (self.image_key, self.text_key):
             if key in (self.output_key, f"{self.output_key}_error"):
                 raise UsageError(

@@ -1,4 +1,8 @@
-"""Where scored lines go: standard output, or a file that is there only once it is complete."""
+"""Where scored lines go: standard output, or a file that is there only once it is complete.
+
+Rows for `FILE` go to `FILE.partial`. Beside it lie a record of what makes the run the same run and, while
+a run goes on, a lock. When all is written the partial file takes the name `FILE`; that comes last.
+"""
 
 from __future__ import annotations
 
@@ -7,45 +11,141 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
+from typing import TypeVar
+
+from filelock import FileLock, Timeout
 
 from longclip_cli.errors import OutputError, UsageError
 from longclip_cli.inputs import DECOMPRESSORS, STANDARD_STREAM, Input
+from longclip_cli.run_record import Completion, RunRecord, read_record, write_record
+
+OutputType = TypeVar("OutputType", bound="Output")
 
 
 class Output:
-    """An opened output. Nothing is held back: what was written is with the reader, or in the file."""
+    """An output to which rows are written at once: standard output, a FIFO, a device.
 
-    def __init__(self, name: str, file: FileIO) -> None:
-        self.name = name
-        self._file = file
+    Nothing is held back: what was written is with the reader, or in the file.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.name = "standard output" if path == STANDARD_STREAM else path
+        self._file: FileIO | None = None
+
+    def __enter__(self: OutputType) -> OutputType:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._file:
+            self._file.close()
+
+    def begin(self, record: RunRecord | None) -> None:  # noqa: ARG002
+        """Opens the output, now that the run can start; without rows it has no record."""
+        with output_errors(self.name):
+            self._file = FileIO(1, "w", closefd=False) if self.path == STANDARD_STREAM else FileIO(self.path, "w")
+            os.set_blocking(self._file.fileno(), True)
 
     def write(self, content: bytes) -> None:
         """Writes all of it. Raises `OutputError`, or `BrokenPipeError` if the reader has gone."""
+        assert self._file, "begin() comes first"
         rest = memoryview(content)
         with output_errors(self.name):
             while rest:
                 rest = rest[self._file.write(rest) :]
 
+    def complete(self, rows: int, failed: int) -> None:
+        """Makes the output final, now that all rows are written."""
 
-@contextmanager
-def open_output(path: str) -> Iterator[Output]:
-    """Opens standard output for `-`, else a partial file that takes the name `path` when all is written.
 
-    If the `with` block raises, the partial file stays, and so does an older file at `path`. A device or a
-    FIFO is written to as it is. Raises `OutputError`.
-    """
-    partial = partial_path(path)
-    is_stdout = path == STANDARD_STREAM
-    name = "standard output" if is_stdout else str(partial or path)
-    with output_errors(name):
-        file = FileIO(1, "w", closefd=False) if is_stdout else FileIO(name, "w")
-        os.set_blocking(file.fileno(), True)
-    with file:
-        yield Output(name, file)
-        if partial:
-            with output_errors(name):
-                os.fsync(file.fileno())
-                partial.replace(os.path.realpath(path))
+class OutputFile(Output):
+    """A file that is there only once it is complete, and can be resumed until then."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self._target = Path(os.path.realpath(path))
+        self.partial = self._target.with_name(f"{self._target.name}.partial")
+        self.name = str(self.partial)
+        self._record_path = self._target.with_name(f"{self._target.name}.run.json")
+        self._lock = FileLock(f"{self.partial}.lock")
+        self._record: RunRecord | None = None
+        self._kept_bytes = 0
+        self._is_resumed = False
+
+    def __enter__(self) -> OutputFile:
+        with output_errors(self.name):
+            try:
+                self._lock.acquire(blocking=False)
+            except Timeout:
+                raise OutputError(f"another run is writing {self.path} (it holds {self._lock.lock_file})") from None
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        super().__exit__()
+        Path(self._lock.lock_file).unlink(missing_ok=True)
+        self._lock.release()
+
+    def completion(self, record: RunRecord) -> Completion | None:
+        """What the same run counted if its output is there and complete, so that there is nothing to do."""
+        recorded = read_record(self._record_path)
+        if self.partial.exists() or not recorded or not recorded.completion or recorded.differences(record):
+            return None
+        is_untouched = self._target.exists() and self._target.stat().st_size == recorded.completion.size
+        return recorded.completion if is_untouched else None
+
+    def kept_lines(self, record: RunRecord) -> Iterator[bytes]:
+        """The whole lines that an interrupted run of the same command has left; a torn last one is not kept.
+
+        Raises `OutputError` if it was another run that left them.
+        """
+        if not self.partial.exists():
+            return
+        recorded = read_record(self._record_path)
+        if not recorded:
+            raise OutputError(f"cannot resume {self.partial}: the record of its run, {self._record_path}, is missing")
+        if differences := recorded.differences(record):
+            raise OutputError(
+                f"cannot resume {self.partial}, which another run has left: {'; '.join(differences)}. "
+                "Run it as it was, or without --resume to score all rows afresh"
+            )
+        self._is_resumed = True
+        with output_errors(self.name), self.partial.open("rb") as lines:
+            for line in lines:
+                if line.endswith(b"\n"):
+                    self._kept_bytes += len(line)
+                    yield line
+
+    def begin(self, record: RunRecord | None) -> None:
+        """Opens the partial file, behind the lines that are kept."""
+        self._record = record
+        with output_errors(self.name):
+            if not self._is_resumed:
+                # In this order, so that a record never stands beside rows of another run.
+                self.partial.unlink(missing_ok=True)
+                self._record_path.unlink(missing_ok=True)
+                if record:
+                    write_record(self._record_path, record)
+            self._file = FileIO(os.open(self.partial, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666), "w")
+            self._file.truncate(self._kept_bytes)
+            self._file.seek(self._kept_bytes)
+
+    def complete(self, rows: int, failed: int) -> None:
+        """Gives the partial file its name, once it is safely on the disk."""
+        assert self._file, "begin() comes first"
+        with output_errors(self.name):
+            os.fsync(self._file.fileno())
+            if self._record:
+                completion = Completion(rows, failed, size=self._file.tell())
+                write_record(self._record_path, self._record.completed(completion))
+            self.partial.replace(self._target)
+            folder = os.open(self._target.parent, os.O_RDONLY)
+            os.fsync(folder)
+            os.close(folder)
+
+
+def open_output(path: str) -> Output:
+    """The output for a path: standard output for `-`, a FIFO or device as it is, else a file."""
+    return OutputFile(path) if partial_path(path) else Output(path)
 
 
 def partial_path(path: str) -> Path | None:

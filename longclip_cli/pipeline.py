@@ -6,6 +6,7 @@ import math
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
+from threading import Event
 from typing import TypeAlias
 
 from longclip_cli.errors import RowError
@@ -41,15 +42,17 @@ def score_lines(
     workers: int,
     prefetch: int | None,
     is_live: bool,
+    stop: Event,
 ) -> Generator[list[ScoredRow]]:
     """Every line's row with its score, in order, a chunk at a time.
 
     While the device works on one chunk the next is being loaded. No row waits for a line that has yet
-    to be written (`is_live`). An error in the input is raised once the rows before it are out.
+    to be written (`is_live`). An error in the input is raised once the rows before it are out,
+    and once `stop` is set the rows in hand are the last.
     """
     ahead = prefetch or 2 * scorer.chunk_rows
     in_flight: deque[tuple[list[WaitingRow], PendingScores]] = deque()
-    with Prefetch(lines, load, workers=workers, ahead=ahead, is_live=is_live, stopwatch=stopwatch) as rows:
+    with Prefetch(lines, load, workers=workers, ahead=ahead, is_live=is_live, stopwatch=stopwatch, stop=stop) as rows:
         for chunk in rows.chunks(min(ahead, scorer.chunk_rows)):  # an empty one: no more for now
             if chunk:
                 with stopwatch.measure("model"):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import closing
+from collections.abc import Generator, Iterator
+from contextlib import closing, nullcontext
 from itertools import chain
+from threading import Event
 from typing import TYPE_CHECKING
 
-from longclip_cli.errors import TooManyFailuresError
-from longclip_cli.inputs import Input, open_input
+from longclip_cli.errors import InterruptedRunError, TooManyFailuresError
+from longclip_cli.inputs import Input, Line, open_input
 from longclip_cli.options import ScoreOptions
-from longclip_cli.output import check_output, open_output
+from longclip_cli.output import Output, OutputFile, check_output, open_output
 from longclip_cli.progress import Progress
 from longclip_cli.records import encode_record
+from longclip_cli.resuming import describe_run, skip_kept
 from longclip_cli.summary import Summary
 
 if TYPE_CHECKING:
@@ -21,25 +23,17 @@ if TYPE_CHECKING:
 ALIKE_FROM_START = 100  # so many rows that fail alike before any other outcome: the command is wrong, not the data
 
 
-def score_file(options: ScoreOptions, summary: Summary, progress: Progress) -> None:
+def score_file(options: ScoreOptions, summary: Summary, progress: Progress, stop: Event) -> None:
     """Scores the rows of `options.input` into `options.output` and counts them in `summary`.
 
-    Raises a `LongCLIPError` if the run can't start or can't go on, and `BrokenPipeError` if the
-    reader of standard output has gone. The rows before that have been written.
+    Raises a `LongCLIPError` if the run can't start or can't go on (`InterruptedRunError` if `stop` was set)
+    and `BrokenPipeError` if the reader of standard output has gone. The rows before that have been written.
     """
     source = open_input(options.input)
     check_output(options.output, options.summary, source)
     try:
-        with (
-            closing(scored_rows(source, options, summary, progress)) as chunks,
-            open_output(options.output) as output,
-        ):
-            for rows in chunks:
-                with summary.stopwatch.measure("writing"):
-                    output.write(b"".join(encode_record(row.record, options.output_key, row.result) for row in rows))
-                summary.add(rows)
-                progress.update(summary, rows[-1].record.line.offset)
-                stop_if_hopeless(summary, options, rows[0])
+        with open_output(options.output) as output:
+            score_into(output, source, options, summary, progress, stop)
         summary.is_complete = True
     finally:
         progress.close()
@@ -47,19 +41,50 @@ def score_file(options: ScoreOptions, summary: Summary, progress: Progress) -> N
             summary.write(options.summary)
 
 
+def score_into(
+    output: Output, source: Input, options: ScoreOptions, summary: Summary, progress: Progress, stop: Event
+) -> None:
+    """Scores an opened input into an output, from where an interrupted run stopped if that is asked for."""
+    lines = source.lines()
+    record = None
+    if options.resume and isinstance(output, OutputFile):
+        record = describe_run(options, source)
+        if completion := output.completion(record):
+            summary.already_complete = completion
+            return
+        skip_kept(lines, output.kept_lines(record), options, summary)
+    chunks = scored_rows(lines, source, options, summary, progress, stop)
+    with closing(chunks) if chunks else nullcontext(()) as rows_in_chunks:
+        if chunks and not record:
+            record = describe_run(options, source)
+        output.begin(record)
+        for rows in rows_in_chunks:
+            with summary.stopwatch.measure("writing"):
+                output.write(b"".join(encode_record(row.record, options.output_key, row.result) for row in rows))
+            summary.add(rows)
+            progress.update(summary, rows[-1].record.line.offset)
+            stop_if_hopeless(summary, options, rows[0])
+    if stop.is_set():
+        raise InterruptedRunError("interrupted")
+    output.complete(summary.rows, summary.failed)
+
+
 def scored_rows(
-    source: Input, options: ScoreOptions, summary: Summary, progress: Progress
-) -> Generator[list[ScoredRow]]:
-    """The input's rows with their scores, a chunk at a time.
+    lines: Iterator[Line],
+    source: Input,
+    options: ScoreOptions,
+    summary: Summary,
+    progress: Progress,
+    stop: Event,
+) -> Generator[list[ScoredRow]] | None:
+    """The rows of these lines with their scores, a chunk at a time; `None` if there are no lines.
 
     Imports what is heavy and loads the model once there is a line, or while there is one to wait for.
     """
-    lines = source.lines()
     if source.has_arrived():
         first = next(lines, None)
         if first is None:
-            no_rows: tuple[list[ScoredRow], ...] = ()
-            return (rows for rows in no_rows)
+            return None
         lines = chain([first], lines)
     with summary.stopwatch.measure("loading the model"):
         from longclip_cli.images import limit_pixels
@@ -87,6 +112,7 @@ def scored_rows(
         workers=options.workers,
         prefetch=options.prefetch,
         is_live=source.is_live,
+        stop=stop,
     )
 
 

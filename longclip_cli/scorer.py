@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from longclip_cli.errors import DeviceError, UsageError
 from longclip_cli.loading import Pair
 from longclip_cli.model import LongCLIP
 from longclip_cli.tokenizer import END_TOKEN
+
+log = logging.getLogger(__name__)
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 # Positions (tokens or patches) in one forward pass, unless a batch size is given. A CPU is as fast with
@@ -81,14 +84,28 @@ class LongCLIPScorer:
         """Sets the device to work on some pairs; does not wait for it on CUDA."""
         if not pairs:
             return PendingScores(torch.empty(0), None)
-        images = torch.cat([self._encode_images(batch) for batch in batches(pairs, self.batch_size)])
-        cosines = F.cosine_similarity(images, self._encode_texts([pair.text.ids for pair in pairs]))
+        cosines = self._cosines(pairs)
         if self.device.type != "cuda":
             return PendingScores(cosines.cpu(), None)
         cosines = cosines.to("cpu", non_blocking=True)
         ready = torch.cuda.Event()
         ready.record(torch.cuda.current_stream(self.device))
         return PendingScores(cosines, ready)
+
+    def _cosines(self, pairs: Sequence[Pair]) -> Tensor:
+        """`[N]` float32, on the device. Out of its memory, the batches are halved for the rest of the run."""
+        while True:
+            try:
+                images = torch.cat([self._encode_images(batch) for batch in batches(pairs, self.batch_size)])
+                return F.cosine_similarity(images, self._encode_texts([pair.text.ids for pair in pairs]))
+            except torch.OutOfMemoryError as error:
+                if self.batch_size == 1:
+                    raise DeviceError(f"out of memory on {self.device} with a single image: {error}") from error
+            # Outside the handler, where nothing refers to the tensors of the failed batch any more.
+            self.batch_size //= 2
+            self.positions = self.batch_size * self.model.sizes.image_positions
+            torch.cuda.empty_cache()
+            log.warning("out of memory on %s: going on with --batch-size %d", self.device, self.batch_size)
 
     def _encode_images(self, pairs: Sequence[Pair]) -> Tensor:
         pixel_values = torch.stack([pair.pixel_values for pair in pairs])  # [B, 3, n, n]

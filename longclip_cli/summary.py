@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from longclip_cli import __version__
 from longclip_cli.errors import OutputError, RowError
+from longclip_cli.run_record import Completion
 from longclip_cli.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
@@ -27,10 +28,12 @@ class Summary:
     def __init__(self) -> None:
         self.rows = 0
         self.scored = 0
+        self.kept = 0  # rows that an interrupted run had left
         self.texts_cut = 0
         self.failures: Counter[str] = Counter()  # by reason
         self.alike_from_start = 0  # rows from the first on that failed for the same reason
         self.is_complete = False
+        self.already_complete: Completion | None = None  # of the earlier run that left nothing to do
         self.stopwatch = Stopwatch()
         self._score_sum = 0.0
         self._histogram = [0] * (BINS + 1)
@@ -43,16 +46,24 @@ class Summary:
     def add(self, rows: Iterable[ScoredRow]) -> None:
         """Counts some rows, in the order of the input."""
         for row in rows:
-            self.rows += 1
             self.texts_cut += row.is_cut
-            if isinstance(row.result, RowError):
-                self.failures[row.result.reason] += 1
-                if self.failures[row.result.reason] == self.rows:
-                    self.alike_from_start = self.rows
-            else:
-                self.scored += 1
-                self._score_sum += row.result
-                self._histogram[round(row.result * BINS)] += 1
+            self._count(row.result)
+
+    def add_kept(self, result: float | RowError) -> None:
+        """Counts a row that an interrupted run has left."""
+        self.kept += 1
+        self._count(result)
+
+    def _count(self, result: float | RowError) -> None:
+        self.rows += 1
+        if isinstance(result, RowError):
+            self.failures[result.reason] += 1
+            if self.failures[result.reason] == self.rows:
+                self.alike_from_start = self.rows
+        else:
+            self.scored += 1
+            self._score_sum += result
+            self._histogram[round(result * BINS)] += 1
 
     @property
     def seconds(self) -> float:
@@ -63,7 +74,7 @@ class Summary:
     def rows_per_second(self) -> float:
         """The rate since the model was loaded."""
         seconds = self.seconds - self.stopwatch.seconds["loading the model"]
-        return self.rows / seconds if seconds else 0.0
+        return (self.rows - self.kept) / seconds if seconds else 0.0
 
     def percentiles(self) -> dict[str, float]:
         """The scores' percentiles, each the smallest score (to 0.0001) that so many percent do not exceed."""
@@ -78,6 +89,7 @@ class Summary:
             "rows": self.rows,
             "scored": self.scored,
             "failed": self.failed,
+            "kept": self.kept,
             "failed_by_reason": dict(self.failures.most_common()),
             "texts_cut": self.texts_cut,
             **({"mean": round(self._score_sum / self.scored, 6), **self.percentiles()} if self.scored else {}),
@@ -99,6 +111,8 @@ class Summary:
             f"{self.rows:,} rows in {self.seconds:.1f} s ({self.rows_per_second:,.1f} rows/s): "
             f"{self.scored:,} scored, {self.failed:,} failed"
         ]
+        if self.kept:
+            lines.append(f"  kept    {self.kept:,} rows of the interrupted run")
         lines += [f"  failed  {count:,} {reason}" for reason, count in self.failures.most_common()]
         if self.texts_cut:
             lines.append(f"  cut     {self.texts_cut:,} texts at the context length")

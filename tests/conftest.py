@@ -74,6 +74,16 @@ def tiny_checkpoint(checkpoint_maker, tmp_path_factory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def base_checkpoint(checkpoint_maker, tmp_path_factory):
+    """Random weights with the shapes of LongCLIP-B, a ViT-B/16."""
+    sizes = dict(image_width=768, image_layers=12, text_width=512, text_layers=12)
+    path = tmp_path_factory.mktemp("base") / "longclip-b.pt"
+    torch.save(checkpoint_maker.longclip(1, embed_dim=512, image_size=224, patch=16, **sizes), path)
+    yield path
+    path.unlink()
+
+
 def longclip_score(
     *arguments: object, input: bytes | str = b"", environment: dict[str, str] | None = None, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[bytes]:

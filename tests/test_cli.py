@@ -5,7 +5,6 @@ import gzip
 import json
 import os
 import pty
-import signal
 import struct
 import subprocess
 import sys
@@ -13,7 +12,6 @@ import termios
 import time
 
 import pytest
-import torch
 from conftest import (
     COMMAND,
     ENVIRONMENT,
@@ -52,16 +50,6 @@ def test_all_golden_pairs_score_as_the_original_scored_them(name, request, tmp_p
 def photo_rows():
     names = {"astronaut.png": "an astronaut", "chelsea.png": "a cat", "coffee.png": "a cup", "rocket.jpg": "a rocket"}
     return [{"image_path": str(PICTURES / name), "text": f"A photo of {text}."} for name, text in names.items()]
-
-
-@pytest.fixture(scope="module")
-def base_checkpoint(checkpoint_maker, tmp_path_factory):
-    """Random weights with the shapes of LongCLIP-B, a ViT-B/16."""
-    sizes = dict(image_width=768, image_layers=12, text_width=512, text_layers=12)
-    path = tmp_path_factory.mktemp("base") / "longclip-b.pt"
-    torch.save(checkpoint_maker.longclip(1, embed_dim=512, image_size=224, patch=16, **sizes), path)
-    yield path
-    path.unlink()
 
 
 def test_photos_go_through_a_network_of_real_size(photo_rows, base_checkpoint):
@@ -326,18 +314,6 @@ def test_a_terminal_sees_a_progress_bar_and_a_pipe_does_not(tiny_checkpoint, tmp
     assert "1 errors" in shown
     assert output.count(b"\n") == 2
     assert b"100%" not in longclip_score(tmp_path / "in.jsonl", "-m", tiny_checkpoint).stderr
-
-
-def test_an_interrupt_keeps_the_partial_file_and_says_so_in_the_status(tiny_checkpoint, tmp_path):
-    with start_longclip_score("-m", tiny_checkpoint, "-o", tmp_path / "out.jsonl") as process:
-        process.stdin.write(jsonl(ROW).encode())
-        process.stdin.flush()
-        while not (tmp_path / "out.jsonl.partial").exists() or not (tmp_path / "out.jsonl.partial").stat().st_size:
-            assert process.poll() is None
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130
-        assert b"interrupted" in process.stderr.read()
-    assert len(parse_jsonl((tmp_path / "out.jsonl.partial").read_bytes())) == 1
 
 
 def test_the_version_is_the_package_s():

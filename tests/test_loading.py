@@ -12,6 +12,7 @@ from longclip_cli.loading import LoadedRow, Prefetch, RowLoader
 from longclip_cli.records import Record
 from longclip_cli.stopwatch import Stopwatch
 
+NEVER = threading.Event()
 TIMEOUT = 10  # seconds, after which a test that waits has failed
 
 
@@ -23,8 +24,8 @@ def load_at_once(line):
     return LoadedRow(Record(line, {}), RowError("test"))
 
 
-def prefetch(source, load=load_at_once, workers=4, ahead=8, is_live=False):
-    return Prefetch(source, load, workers=workers, ahead=ahead, is_live=is_live, stopwatch=Stopwatch())
+def prefetch(source, load=load_at_once, workers=4, ahead=8, is_live=False, stop=NEVER):
+    return Prefetch(source, load, workers=workers, ahead=ahead, is_live=is_live, stopwatch=Stopwatch(), stop=stop)
 
 
 def numbers(chunk):

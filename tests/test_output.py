@@ -2,48 +2,103 @@
 
 import os
 import threading
-from io import FileIO
+from dataclasses import replace
 
 import pytest
 
 from longclip_cli.errors import OutputError, UsageError
 from longclip_cli.inputs import open_input
 from longclip_cli.output import Output, check_output, open_output, partial_path
+from longclip_cli.run_record import Completion, RunRecord
+
+RECORD = RunRecord("in.jsonl", "image_path", "text", "clip_score", "/", "model", "fp32", "1", "0")
+
+
+def write(path, content, record=RECORD):
+    with open_output(str(path)) as output:
+        output.begin(record)
+        output.write(content)
+        output.complete(rows=1, failed=0)
+
+
+def leave_partial(path, content, record=RECORD):
+    with pytest.raises(ZeroDivisionError), open_output(str(path)) as output:
+        output.begin(record)
+        output.write(content)
+        raise ZeroDivisionError
 
 
 def test_a_file_takes_its_name_when_all_is_written(tmp_path):
     path = tmp_path / "out.jsonl"
     path.write_text("of an earlier run\n")
     with open_output(str(path)) as output:
+        output.begin(RECORD)
         output.write(b"new\n")
         assert path.read_text() == "of an earlier run\n"
         assert (tmp_path / "out.jsonl.partial").read_text() == "new\n"
+        output.complete(rows=1, failed=0)
     assert path.read_text() == "new\n"
-    assert list(tmp_path.iterdir()) == [path]
+    assert sorted(tmp_path.iterdir()) == [path, tmp_path / "out.jsonl.run.json"]
 
 
 def test_an_error_leaves_the_partial_file_and_an_older_output(tmp_path):
     path = tmp_path / "out.jsonl"
     path.write_text("of an earlier run\n")
-    with pytest.raises(ZeroDivisionError), open_output(str(path)) as output:
-        output.write(b"new\n")
-        raise ZeroDivisionError
+    leave_partial(path, b"new\n")
     assert path.read_text() == "of an earlier run\n"
     assert (tmp_path / "out.jsonl.partial").read_text() == "new\n"
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path):
-    with (
-        pytest.raises(OutputError, match=r"cannot write .*missing/out.jsonl.partial: No such file or directory"),
-        open_output(str(tmp_path / "missing" / "out.jsonl")),
-    ):
-        pass
+def test_whole_lines_are_kept_and_a_torn_one_is_cut(tmp_path):
+    path = tmp_path / "out.jsonl"
+    leave_partial(path, b"one\ntwo\nthr")
+    with open_output(str(path)) as output:
+        assert list(output.kept_lines(RECORD)) == [b"one\n", b"two\n"]
+        output.begin(RECORD)
+        output.write(b"three\n")
+        output.complete(rows=3, failed=0)
+    assert path.read_text() == "one\ntwo\nthree\n"
+
+
+def test_what_another_run_has_left_is_refused_with_the_difference(tmp_path):
+    leave_partial(tmp_path / "out.jsonl", b"one\n")
+    other = replace(RECORD, model="another", text_key="caption")
+    message = "its text key was text, not caption; its model was model, not another"
+    with open_output(str(tmp_path / "out.jsonl")) as output, pytest.raises(OutputError, match=message):
+        list(output.kept_lines(other))
+    assert (tmp_path / "out.jsonl.partial").read_text() == "one\n"
+
+
+def test_a_partial_file_without_its_record_is_refused(tmp_path):
+    (tmp_path / "out.jsonl.partial").write_text("one\n")
+    with open_output(str(tmp_path / "out.jsonl")) as output, pytest.raises(OutputError, match=r"record .* is missing"):
+        list(output.kept_lines(RECORD))
+
+
+def test_a_complete_output_is_known_by_its_record_and_its_size(tmp_path):
+    path = tmp_path / "out.jsonl"
+    write(path, b"one\n")
+    with open_output(str(path)) as output:
+        assert output.completion(RECORD) == Completion(rows=1, failed=0, size=4)
+        assert output.completion(replace(RECORD, model="another")) is None
+        path.write_text("changed\n")
+        assert output.completion(RECORD) is None
+
+
+def test_a_second_run_on_one_output_is_refused_and_the_first_is_unharmed(tmp_path):
+    with open_output(str(tmp_path / "out.jsonl")) as first:
+        first.begin(RECORD)
+        first.write(b"one\n")
+        with pytest.raises(OutputError, match="another run is writing"), open_output(str(tmp_path / "out.jsonl")):
+            pass
+        first.complete(rows=1, failed=0)
+    assert (tmp_path / "out.jsonl").read_text() == "one\n"
 
 
 def test_a_full_disk_is_named():
-    message = r"cannot write /dev/full: No space left on device"
-    with FileIO("/dev/full", "w") as file, pytest.raises(OutputError, match=message):
-        Output("/dev/full", file).write(b"new\n")
+    with Output("/dev/full") as output, pytest.raises(OutputError, match=r"cannot write /dev/full: No space left"):
+        output.begin(None)
+        output.write(b"new\n")
 
 
 def check(output, input, summary=None):
@@ -83,8 +138,10 @@ def test_a_link_stays_a_link_and_the_file_behind_it_is_replaced(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "out.jsonl").symlink_to("folder/real.jsonl")
     with open_output(str(tmp_path / "out.jsonl")) as output:
+        output.begin(RECORD)
         output.write(b"new\n")
         assert (tmp_path / "folder" / "real.jsonl.partial").exists()
+        output.complete(rows=1, failed=0)
     assert (tmp_path / "out.jsonl").is_symlink()
     assert (tmp_path / "folder" / "real.jsonl").read_bytes() == b"new\n"
 
@@ -95,7 +152,9 @@ def test_a_fifo_is_written_to_and_stays_a_fifo(tmp_path):
     reader = threading.Thread(target=lambda: received.append((tmp_path / "fifo").read_bytes()))
     reader.start()
     with open_output(str(tmp_path / "fifo")) as output:
+        output.begin(RECORD)
         output.write(b"new\n")
+        output.complete(rows=1, failed=0)
     reader.join(10)
     assert received == [b"new\n"]
     assert list(tmp_path.iterdir()) == [tmp_path / "fifo"]

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
 import traceback
 import warnings
-from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
-from threading import Event
 from typing import Annotated
 
 import typer
@@ -22,6 +19,7 @@ from longclip_cli.options import Precision, ScoreOptions
 from longclip_cli.output import partial_path
 from longclip_cli.progress import NoProgress, Progress
 from longclip_cli.score_file import score_file
+from longclip_cli.signals import stop_on_signals
 from longclip_cli.summary import Summary
 
 DEFAULTS = ScoreOptions()
@@ -199,36 +197,6 @@ def run(options: ScoreOptions, *, quiet: bool) -> int:
     if not quiet and (summary.rows or summary.is_complete):
         typer.echo(f"longclip-score: {summary}", err=True)
     return status
-
-
-@dataclass
-class Stopping:
-    """Whether the run has been asked to stop, and by which signal."""
-
-    event: Event = field(default_factory=Event)
-    signal_number: int = 0
-
-
-def stop_on_signals() -> Stopping:
-    """Has Ctrl-C and its like let the rows in hand be finished; the second one ends the process at once.
-
-    A signal that is ignored already, as by `nohup`, stays so.
-    """
-    stopping = Stopping()
-
-    def handle(number: int, _frame: object) -> None:
-        # Not print(): a handler may interrupt one.
-        if stopping.event.is_set():
-            os.write(2, b"\nlongclip-score: stopped at once\n")
-            os._exit(128 + number)
-        os.write(2, b"\nlongclip-score: finishing the rows in hand; once more to stop at once\n")
-        stopping.signal_number = number
-        stopping.event.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, handle)
-    return stopping
 
 
 def complain(problem: object) -> None:

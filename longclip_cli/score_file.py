@@ -37,7 +37,7 @@ def score_file(options: ScoreOptions, summary: Summary, progress: Progress, stop
         summary.is_complete = True
     finally:
         progress.close()
-        if options.summary:
+        if options.summary and not summary.already_complete:
             summary.write(options.summary)
 
 

@@ -1,5 +1,6 @@
 """The built-in model: small, shipped, and able to tell right captions from wrong ones."""
 
+import json
 import subprocess
 import sys
 import zipfile
@@ -45,8 +46,6 @@ def test_the_right_caption_scores_higher(pictures, kind):
 
 
 def test_a_caption_fits_its_own_picture_better_than_another(pictures, tmp_path):
-    import json
-
     own = {path: captions["right"] for path, captions in pictures.items()}
     paths = list(own)
     others = [{"image_path": paths[(i + 1) % len(paths)], "text": own[path][1]} for i, path in enumerate(paths)]

@@ -1,6 +1,7 @@
 """Files to pixels."""
 
 import warnings
+from contextlib import suppress
 
 import pytest
 import torch
@@ -77,6 +78,11 @@ def test_a_mutated_file_is_decoded_or_refused_as_a_row(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("mutated") / name
     path.write_bytes(content)
     try:
-        assert load_image(path, 32).shape == (3, 32, 32)
-    except RowError as error:
-        assert str(error).startswith("image: ")
+        with Image.open(path) as image:
+            image.load()
+    except Exception:
+        with pytest.raises(RowError, match=r"^image: "):
+            load_image(path, 32)
+    else:
+        with suppress(RowError):  # that may be a damage which only the conversion to RGB meets
+            assert load_image(path, 32).shape == (3, 32, 32)

@@ -92,3 +92,32 @@ def test_a_device_that_is_not_there_is_named(monkeypatch, name, count, message):
 def test_a_name_that_is_no_device_is_wrong_usage(name):
     with pytest.raises(UsageError, match="no such device"):
         select_device(name)
+
+
+def test_out_of_memory_halves_the_batch_once_for_the_rest_of_the_run(checkpoint, pairs, monkeypatch, caplog):
+    scorer = LongCLIPScorer.from_pretrained(str(checkpoint), "cpu", "fp32", batch_size=16)
+    expected = scorer.submit(pairs).wait()
+    encode_image = scorer.model.encode_image
+
+    def encode_few(pixel_values):
+        if len(pixel_values) > 5:
+            raise torch.OutOfMemoryError("tried to allocate more than there is")
+        return encode_image(pixel_values)
+
+    monkeypatch.setattr(scorer.model, "encode_image", encode_few)
+    assert scorer.submit(pairs).wait() == pytest.approx(expected, abs=2e-6)
+    assert scorer.submit(pairs).wait() == pytest.approx(expected, abs=2e-6)
+    assert [record.message for record in caplog.records] == [
+        f"out of memory on cpu: going on with --batch-size {size}" for size in (8, 4)
+    ]
+
+
+def test_out_of_memory_with_a_single_image_ends_the_run(checkpoint, pairs, monkeypatch):
+    scorer = LongCLIPScorer.from_pretrained(str(checkpoint), "cpu", "fp32", batch_size=2)
+
+    def fail(_):
+        raise torch.OutOfMemoryError("tried to allocate more than there is")
+
+    monkeypatch.setattr(scorer.model, "encode_image", fail)
+    with pytest.raises(DeviceError, match="out of memory on cpu with a single image"):
+        scorer.submit(pairs)

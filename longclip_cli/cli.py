@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 import warnings
+from contextlib import suppress
 from enum import IntEnum
 from pathlib import Path
 from typing import Annotated
@@ -169,10 +170,11 @@ def run(options: ScoreOptions, *, quiet: bool) -> int:
     logging.basicConfig(format="longclip-score: %(message)s", level=logging.ERROR)
     logging.getLogger("longclip_cli").setLevel(logging.WARNING)
     summary = Summary()
-    stopping = stop_on_signals()
+    stop = stop_on_signals()
+    status: int = ExitStatus.STOPPED
     try:
-        score_file(options, summary, NoProgress() if quiet else Progress(), stopping.event)
-        status: int = ExitStatus.SOME_FAILED if summary.failed else ExitStatus.ALL_SCORED
+        score_file(options, summary, NoProgress() if quiet else Progress(), stop)
+        status = ExitStatus.SOME_FAILED if summary.failed else ExitStatus.ALL_SCORED
     except BrokenPipeError:
         return ExitStatus.READER_GONE
     except UsageError as error:
@@ -180,28 +182,28 @@ def run(options: ScoreOptions, *, quiet: bool) -> int:
         return ExitStatus.WRONG_USAGE
     except InterruptedRunError as error:
         complain(error)
-        status = 128 + stopping.signal_number
+        status = 128 + stop.signal_number
     except LongCLIPError as error:
         complain(error)
-        status = ExitStatus.STOPPED
     except Exception as error:
         traceback.print_exc()
         complain(f"stopped by an error that was not foreseen; please report it: {error!r}")
-        status = ExitStatus.STOPPED
-    if done := summary.already_complete:
-        complain(f"nothing to do: {options.output} is complete ({done.rows} rows, {done.failed} of them failed)")
-        return ExitStatus.SOME_FAILED if done.failed else ExitStatus.ALL_SCORED
-    partial = partial_path(options.output)
-    if partial and partial.exists() and not summary.is_complete:
-        complain(f"what is done is in {partial}; run the same command with --resume to go on")
     if not quiet and (summary.rows or summary.is_complete):
-        typer.echo(f"longclip-score: {summary}", err=True)
+        complain(summary)
+    if done := summary.already_complete:
+        status = ExitStatus.SOME_FAILED if done.failed else ExitStatus.ALL_SCORED
+        if not quiet:
+            complain(f"nothing to do: {options.output} is complete ({done.rows} rows, {done.failed} of them failed)")
+    partial = partial_path(options.output)
+    if summary.has_begun and not summary.is_complete and partial and partial.exists():
+        complain(f"what is done is in {partial}; run the same command with --resume to go on")
     return status
 
 
 def complain(problem: object) -> None:
-    """Prints one line on standard error."""
-    typer.echo(f"longclip-score: {problem}", err=True)
+    """Prints a message on standard error, if there is somebody to read it."""
+    with suppress(OSError):
+        typer.echo(f"longclip-score: {problem}", err=True)
 
 
 def main() -> None:

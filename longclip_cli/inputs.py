@@ -57,7 +57,7 @@ class Input:
     def identity(self) -> str:
         """What tells this input from another: a file's path, size in bytes and time of change."""
         if self.is_live:
-            return self.name
+            return f"{self.name}, a pipe"
         status = os.fstat(self.file.fileno())
         where = self.name if self.file.name == 0 else os.path.realpath(self.name)
         return f"{where} ({status.st_size} bytes, changed {status.st_mtime_ns / 1e9:.6f})"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from typing import TypeVar
@@ -57,6 +57,9 @@ class Output:
     def complete(self, rows: int, failed: int) -> None:
         """Makes the output final, now that all rows are written."""
 
+    def discard(self) -> None:
+        """Leaves nothing behind to be resumed."""
+
 
 class OutputFile(Output):
     """A file that is there only once it is complete, and can be resumed until then."""
@@ -82,7 +85,8 @@ class OutputFile(Output):
 
     def __exit__(self, *exception: object) -> None:
         super().__exit__()
-        Path(self._lock.lock_file).unlink(missing_ok=True)
+        with suppress(OSError):  # an empty file left behind does no harm
+            Path(self._lock.lock_file).unlink()
         self._lock.release()
 
     def completion(self, record: RunRecord) -> Completion | None:
@@ -98,7 +102,7 @@ class OutputFile(Output):
 
         Raises `OutputError` if it was another run that left them.
         """
-        if not self.partial.exists():
+        if not self.partial.exists() or not self.partial.stat().st_size:
             return
         recorded = read_record(self._record_path)
         if not recorded:
@@ -111,9 +115,11 @@ class OutputFile(Output):
         self._is_resumed = True
         with output_errors(self.name), self.partial.open("rb") as lines:
             for line in lines:
-                if line.endswith(b"\n"):
-                    self._kept_bytes += len(line)
-                    yield line
+                # NULs are blocks that did not reach the disk before the power went.
+                if not line.endswith(b"\n") or b"\0" in line:
+                    return
+                self._kept_bytes += len(line)
+                yield line
 
     def begin(self, record: RunRecord | None) -> None:
         """Opens the partial file, behind the lines that are kept."""
@@ -142,6 +148,11 @@ class OutputFile(Output):
             os.fsync(folder)
             os.close(folder)
 
+    def discard(self) -> None:
+        """Removes the partial file."""
+        with output_errors(self.name):
+            self.partial.unlink(missing_ok=True)
+
 
 def open_output(path: str) -> Output:
     """The output for a path: standard output for `-`, a FIFO or device as it is, else a file."""
@@ -153,9 +164,9 @@ def partial_path(path: str) -> Path | None:
 
     It lies beside the file itself where `path` is a link.
     """
-    target = Path(os.path.realpath(path))
-    if path == STANDARD_STREAM or (target.exists() and not target.is_file()):
+    if path == STANDARD_STREAM or (Path(path).exists() and not Path(path).is_file()):
         return None
+    target = Path(os.path.realpath(path))
     return target.with_name(f"{target.name}.partial")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from longclip_cli.summary import Summary
@@ -40,11 +41,13 @@ class Progress:
         text = f"{summary.rows:,} rows, {rate:,.1f} rows/s, {summary.failed:,} errors"
         if self._bar is not None:
             self._bar.set_description_str(text, refresh=False)
-            self._bar.update(offset - self._bar.n if self._size else 1)
+            with suppress(OSError):  # nobody looks any more, which is no reason to stop
+                self._bar.update(offset - self._bar.n if self._size else 1)
         elif now >= self._last_line + SECONDS_BETWEEN_LINES:
             self._last_line = now
             share = f", {100 * offset / self._size:.0f} % of the input" if self._size else ""
-            print(f"longclip-score: {text}{share}", file=sys.stderr, flush=True)
+            with suppress(OSError):
+                print(f"longclip-score: {text}{share}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Leaves the bar as it stands."""

@@ -26,6 +26,7 @@ def describe_run(options: ScoreOptions, source: Input) -> RunRecord:
         output_key=options.output_key,
         image_root=str(options.image_root.resolve()),
         model=file_fingerprint(find_checkpoint(options.model)),
+        max_pixels=str(options.max_pixels),
         precision=str(dtype).removeprefix("torch."),
         output_format=str(OUTPUT_FORMAT),
         version=__version__,
@@ -51,7 +52,7 @@ def skip_kept(lines: Iterator[Line], kept: Iterable[bytes], options: ScoreOption
 
 def result_of(row: bytes, output_key: str) -> float | RowError | None:
     """The score or the error that an output line holds; `None` if it is no output line."""
-    fields = parse_line(Line(0, row, 0)).fields
+    fields = parse_line(Line(1, row, 0)).fields
     if isinstance(fields, RowError) or output_key not in fields:
         return None
     score, error = fields[output_key], fields.get(f"{output_key}_error")

@@ -31,6 +31,7 @@ class RunRecord:
     output_key: str
     image_root: str
     model: str
+    max_pixels: str
     precision: str
     output_format: str
     version: str

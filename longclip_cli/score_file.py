@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 from itertools import chain
-from threading import Event
 from typing import TYPE_CHECKING
 
-from longclip_cli.errors import InterruptedRunError, TooManyFailuresError
+from longclip_cli.errors import InterruptedRunError, OutputError, TooManyFailuresError
 from longclip_cli.inputs import Input, Line, open_input
 from longclip_cli.options import ScoreOptions
 from longclip_cli.output import Output, OutputFile, check_output, open_output
 from longclip_cli.progress import Progress
 from longclip_cli.records import encode_record
 from longclip_cli.resuming import describe_run, skip_kept
+from longclip_cli.signals import Stop
 from longclip_cli.summary import Summary
 
 if TYPE_CHECKING:
@@ -23,33 +23,37 @@ if TYPE_CHECKING:
 ALIKE_FROM_START = 100  # so many rows that fail alike before any other outcome: the command is wrong, not the data
 
 
-def score_file(options: ScoreOptions, summary: Summary, progress: Progress, stop: Event) -> None:
+def score_file(options: ScoreOptions, summary: Summary, progress: Progress, stop: Stop) -> None:
     """Scores the rows of `options.input` into `options.output` and counts them in `summary`.
 
-    Raises a `LongCLIPError` if the run can't start or can't go on (`InterruptedRunError` if `stop` was set)
-    and `BrokenPipeError` if the reader of standard output has gone. The rows before that have been written.
+    Raises a `LongCLIPError` if the run can't start or can't go on (`InterruptedRunError` if it was asked to
+    stop) and `BrokenPipeError` if the reader of standard output has gone. The rows before that have been written.
     """
     source = open_input(options.input)
     check_output(options.output, options.summary, source)
-    try:
-        with open_output(options.output) as output:
+    with open_output(options.output) as output:
+        try:
             score_into(output, source, options, summary, progress, stop)
-        summary.is_complete = True
-    finally:
-        progress.close()
-        if options.summary and not summary.already_complete:
-            summary.write(options.summary)
+        except BaseException:
+            summary.is_complete = False
+            if options.summary:
+                with suppress(OutputError):  # the first error is the one to be told
+                    summary.write(options.summary)
+            raise
+        finally:
+            progress.close()
 
 
 def score_into(
-    output: Output, source: Input, options: ScoreOptions, summary: Summary, progress: Progress, stop: Event
+    output: Output, source: Input, options: ScoreOptions, summary: Summary, progress: Progress, stop: Stop
 ) -> None:
     """Scores an opened input into an output, from where an interrupted run stopped if that is asked for."""
     lines = source.lines()
     record = None
     if options.resume and isinstance(output, OutputFile):
         record = describe_run(options, source)
-        if completion := output.completion(record):
+        # What comes through a pipe can't be told from what came through it another time.
+        if not source.is_live and (completion := output.completion(record)):
             summary.already_complete = completion
             return
         skip_kept(lines, output.kept_lines(record), options, summary)
@@ -58,14 +62,18 @@ def score_into(
         if chunks and not record:
             record = describe_run(options, source)
         output.begin(record)
+        summary.has_begun = stop.rows_flow = True
         for rows in rows_in_chunks:
             with summary.stopwatch.measure("writing"):
                 output.write(b"".join(encode_record(row.record, options.output_key, row.result) for row in rows))
             summary.add(rows)
             progress.update(summary, rows[-1].record.line.offset)
-            stop_if_hopeless(summary, options, rows[0])
-    if stop.is_set():
+            stop_if_hopeless(output, summary, options, rows[0])
+    if stop.requested.is_set():
         raise InterruptedRunError("interrupted")
+    summary.is_complete = True
+    if options.summary:
+        summary.write(options.summary)
     output.complete(summary.rows, summary.failed)
 
 
@@ -75,7 +83,7 @@ def scored_rows(
     options: ScoreOptions,
     summary: Summary,
     progress: Progress,
-    stop: Event,
+    stop: Stop,
 ) -> Generator[list[ScoredRow]] | None:
     """The rows of these lines with their scores, a chunk at a time; `None` if there are no lines.
 
@@ -112,11 +120,11 @@ def scored_rows(
         workers=options.workers,
         prefetch=options.prefetch,
         is_live=source.is_live,
-        stop=stop,
+        stop=stop.requested,
     )
 
 
-def stop_if_hopeless(summary: Summary, options: ScoreOptions, first: ScoredRow) -> None:
+def stop_if_hopeless(output: Output, summary: Summary, options: ScoreOptions, first: ScoredRow) -> None:
     """Raises `TooManyFailuresError` where `--max-errors` or the way the run began says so.
 
     `first` is the first row of the chunk that was counted last.
@@ -125,7 +133,8 @@ def stop_if_hopeless(summary: Summary, options: ScoreOptions, first: ScoredRow) 
         raise TooManyFailuresError(
             f"stopped, since {summary.failed} rows have failed (--max-errors {options.max_errors})"
         )
-    if summary.alike_from_start >= ALIKE_FROM_START:
+    if summary.alike_from_start >= ALIKE_FROM_START and not summary.kept:
+        output.discard()  # or the failed rows would be kept when the cause is gone and the run is resumed
         fields = first.record.fields
         keys = f"the fields of such a row are: {', '.join(fields)}" if isinstance(fields, dict) else "is it JSONL?"
         raise TooManyFailuresError(

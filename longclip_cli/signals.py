@@ -4,35 +4,66 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 from dataclasses import dataclass, field
-from threading import Event
+from threading import Event, Thread
+
+from longclip_cli.errors import InterruptedRunError
 
 
 @dataclass
-class Stopping:
-    """Whether the run has been asked to stop, and by which signal."""
+class Stop:
+    """Whether a run has been asked to stop.
 
-    event: Event = field(default_factory=Event)
+    Once rows flow, the run looks at `requested` and finishes the rows in hand. Until then it may be waiting
+    for whatever, and the signal handler raises `InterruptedRunError` where it waits.
+    """
+
+    requested: Event = field(default_factory=Event)
+    rows_flow: bool = False
     signal_number: int = 0
 
 
-def stop_on_signals() -> Stopping:
-    """Has Ctrl-C and its like let the rows in hand be finished; the second one ends the process at once.
+def stop_on_signals() -> Stop:
+    """Has SIGINT, SIGTERM and SIGHUP end the run in good order, and a second one end the process at once.
 
     A signal that is ignored already, as by `nohup`, stays so.
     """
-    stopping = Stopping()
+    stop = Stop()
+    numbers = [n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]
 
     def handle(number: int, _frame: object) -> None:
-        # Not print(): a handler may interrupt one.
-        if stopping.event.is_set():
-            os.write(2, b"\nlongclip-score: stopped at once\n")
-            os._exit(128 + number)
-        os.write(2, b"\nlongclip-score: finishing the rows in hand; once more to stop at once\n")
-        stopping.signal_number = number
-        stopping.event.set()
+        is_first = not stop.requested.is_set()
+        stop.signal_number = number
+        stop.requested.set()
+        if is_first and not stop.rows_flow:
+            raise InterruptedRunError("interrupted")
+        if is_first:
+            say("finishing the rows in hand; once more to stop at once")
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, handle)
-    return stopping
+    for number in numbers:
+        signal.signal(number, handle)
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    Thread(target=exit_at_second, args=(reading, numbers), name="signals", daemon=True).start()
+    return stop
+
+
+def exit_at_second(pipe: int, numbers: list[signal.Signals]) -> None:
+    """Ends the process at the second signal that the pipe tells of, whatever the main thread is busy with.
+
+    Python runs handlers between two steps of the main thread, which may be seconds apart.
+    """
+    count = 0
+    while received := os.read(pipe, 1):
+        count += received[0] in numbers
+        if count == 2:
+            say("stopped at once")
+            os._exit(128 + received[0])
+
+
+def say(text: str) -> None:
+    """Writes a line to standard error; not with print(), which a handler may have interrupted."""
+    with suppress(OSError):
+        os.write(2, f"\nlongclip-score: {text}\n".encode())

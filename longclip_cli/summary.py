@@ -32,6 +32,7 @@ class Summary:
         self.texts_cut = 0
         self.failures: Counter[str] = Counter()  # by reason
         self.alike_from_start = 0  # rows from the first on that failed for the same reason
+        self.has_begun = False  # there may be rows in the output
         self.is_complete = False
         self.already_complete: Completion | None = None  # of the earlier run that left nothing to do
         self.stopwatch = Stopwatch()

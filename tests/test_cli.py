@@ -201,6 +201,12 @@ def test_a_run_that_cannot_start_leaves_an_older_partial_file_as_it_is(tmp_path)
     assert (tmp_path / "out.jsonl.partial").read_text() == "of an earlier run\n"
 
 
+def test_an_output_may_be_a_pipe_by_name(tiny_checkpoint):
+    run = longclip_score("-m", tiny_checkpoint, "-o", "/dev/stdout", input=jsonl(ROW))
+    assert run.returncode == 0
+    assert len(parse_jsonl(run.stdout)) == 1
+
+
 def test_appending_to_the_input_is_refused(tmp_path):
     (tmp_path / "in.jsonl").write_text(jsonl(ROW))
     run = subprocess.run(

@@ -1,6 +1,7 @@
 """Runs that are killed, interrupted, starved and confused, and that lose no row."""
 
 import json
+import os
 import random
 import resource
 import signal
@@ -106,10 +107,10 @@ def test_a_run_stopped_at_random_moments_and_resumed_has_every_row_once(
         process.stdout.close()
         process.stderr.close()
     assert stopped, "no run was stopped before its end"
-    with long_input.open("rb") as stdin:
-        final = start_longclip_score(*arguments, stdin=stdin)
-        message = final.communicate(timeout=SECONDS)[1].decode()
-    assert final.returncode == 3, message
+    # `input` makes a pipe, as the runs before had it where the source is one.
+    final = longclip_score(*arguments, "--summary", tmp_path / "s.json", input=long_input.read_bytes())
+    assert final.returncode == 3, final.stderr
+    assert json.loads((tmp_path / "s.json").read_text())["kept"] > 0
     assert_same_rows(out.read_bytes(), uninterrupted)
     assert not partial.exists()
     assert not Path(f"{partial}.lock").exists()
@@ -131,17 +132,15 @@ def test_an_interrupted_run_finishes_the_rows_in_hand_and_says_how_to_go_on(tiny
 def test_a_second_interrupt_stops_at_once_even_within_a_batch(base_checkpoint, tmp_path):
     row = {"image_path": str(PICTURES / "rocket.jpg"), "text": "A rocket."}
     arguments = ("-m", base_checkpoint, "-b", 64, "-o", tmp_path / "out.jsonl")
-    with start_longclip_score(tmp_path / "in.jsonl", *arguments) as process:
-        process.kill()
     (tmp_path / "in.jsonl").write_text(jsonl(*[row] * 2000))
     with start_longclip_score(tmp_path / "in.jsonl", *arguments) as process:
         wait_until((tmp_path / "out.jsonl.partial").exists, process)
         time.sleep(4)  # it takes many times as long over its first rows
         process.send_signal(signal.SIGINT)
-        time.sleep(0.2)
-        assert process.poll() is None
+        time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 130
+        assert process.wait(2) == 130
+        assert b"stopped at once" in process.stderr.read()
 
 
 def test_a_run_whose_interrupts_are_ignored_goes_on(tiny_checkpoint):
@@ -216,7 +215,81 @@ def test_a_changed_input_is_not_resumed_and_the_change_is_named(tiny_checkpoint,
     (tmp_path / "in.jsonl").write_text(jsonl(*rows_of(50)))
     run = longclip_score(tmp_path / "in.jsonl", "-m", tiny_checkpoint, "-o", out, "--resume")
     assert run.returncode == 1
-    assert "its input was standard input, not " in run.stderr.decode()
+    assert "its input was standard input, a pipe, not " in run.stderr.decode()
+
+
+def test_a_changed_input_file_is_not_resumed(tiny_checkpoint, tmp_path):
+    (tmp_path / "in.jsonl").write_text(jsonl(*rows_of(400)))
+    arguments = ("in.jsonl", "-m", tiny_checkpoint, "-b", 1, "-o", "out.jsonl")
+    stopped = longclip_score(*arguments, "--max-errors", 0, cwd=tmp_path)
+    assert stopped.returncode == 1
+    left = (tmp_path / "out.jsonl.partial").read_bytes()
+    assert left
+    with (tmp_path / "in.jsonl").open("a") as file:
+        file.write(jsonl(*rows_of(1)))
+    run = longclip_score(*arguments, "--resume", cwd=tmp_path)
+    assert run.returncode == 1
+    message = run.stderr.decode()
+    assert "which another run has left: its input was " in message
+    assert message.count("\n") == 1
+    assert (tmp_path / "out.jsonl.partial").read_bytes() == left
+
+
+def test_another_stream_through_the_same_pipe_is_not_taken_for_the_one_that_is_complete(tiny_checkpoint, tmp_path):
+    arguments = ("-m", tiny_checkpoint, "-o", tmp_path / "out.jsonl", "--resume")
+    for first in (0, 10):
+        rows = rows_of(20)[first : first + 5]
+        assert longclip_score(*arguments, input=jsonl(*rows)).returncode == 0
+        assert [row["id"] for row in parse_jsonl((tmp_path / "out.jsonl").read_bytes())] == [row["id"] for row in rows]
+
+
+def test_a_run_that_stopped_as_all_rows_failed_leaves_no_failed_rows_to_keep(tiny_checkpoint, tmp_path):
+    row = {"image_path": "late.png", "text": "a picture that comes late"}
+    (tmp_path / "in.jsonl").write_text(jsonl(*[row] * 150))
+    arguments = ("in.jsonl", "-m", tiny_checkpoint, "-o", "out.jsonl", "--resume")
+    run = longclip_score(*arguments, cwd=tmp_path)
+    assert run.returncode == 1
+    assert b"rows all failed alike" in run.stderr
+    (tmp_path / "late.png").write_bytes((IMAGES / "rgb.png").read_bytes())
+    assert longclip_score(*arguments, cwd=tmp_path).returncode == 0
+    assert len(parse_jsonl((tmp_path / "out.jsonl").read_bytes())) == 150
+
+
+def test_a_byte_order_mark_and_blocks_lost_with_the_power_do_not_hinder_resuming(tiny_checkpoint, tmp_path):
+    content = b"\xef\xbb\xbf" + jsonl(*rows_of(5)).encode()
+    out, partial = tmp_path / "out.jsonl", tmp_path / "out.jsonl.partial"
+    with start_longclip_score("-m", tiny_checkpoint, "-o", out) as process:
+        process.stdin.write(content)
+        process.stdin.flush()
+        wait_until(lambda: size_of(partial) and partial.read_bytes().count(b"\n") == 5, process)
+        process.kill()
+    partial.write_bytes(partial.read_bytes() + bytes(4096) + b"\n")
+    assert longclip_score("-m", tiny_checkpoint, "-o", out, "--resume", input=content).returncode == 0
+    whole = longclip_score("-m", tiny_checkpoint, input=content).stdout
+    assert [row["id"] for row in parse_jsonl(out.read_bytes().removeprefix(b"\xef\xbb\xbf"))] == list(range(5))
+    assert out.read_bytes()[:200] == whole[:200]
+
+
+def test_a_signal_before_rows_flow_ends_the_run_where_it_waits(tiny_checkpoint):
+    with start_longclip_score("-m", tiny_checkpoint) as process:
+        process.stdin.write(b'{"half a line')
+        process.stdin.flush()
+        time.sleep(1)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(SECONDS) == 143
+        assert process.stderr.read() == b"longclip-score: interrupted\n"
+
+
+def test_a_signal_when_nobody_reads_standard_error_is_as_good_as_any(tiny_checkpoint, tmp_path):
+    reading, writing = os.pipe()
+    with start_longclip_score("-m", tiny_checkpoint, "-o", tmp_path / "out.jsonl", stderr=writing) as process:
+        os.close(writing)
+        process.stdin.write(jsonl(*rows_of(3)).encode())
+        process.stdin.flush()
+        wait_until(lambda: size_of(tmp_path / "out.jsonl.partial"), process)
+        os.close(reading)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(SECONDS) == 129
 
 
 def test_resuming_a_complete_output_does_nothing_and_without_resume_it_is_made_afresh(tiny_checkpoint, tmp_path):

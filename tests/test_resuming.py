@@ -4,6 +4,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -43,10 +44,10 @@ def size_of(path):
     return path.stat().st_size if path.exists() else 0
 
 
-@pytest.fixture(scope="module")
-def long_input(tmp_path_factory):
+@pytest.fixture(scope="module", params=[400, pytest.param(2000, marks=pytest.mark.stress)])
+def long_input(tmp_path_factory, request):
     path = tmp_path_factory.mktemp("long") / "in.jsonl"
-    path.write_text(jsonl(*rows_of(2000)))
+    path.write_text(jsonl(*rows_of(request.param)))
     return path
 
 
@@ -67,21 +68,13 @@ def assert_same_rows(output, uninterrupted):
 
 
 @pytest.mark.parametrize(
-    ("number", "source", "stops"),
-    [
-        (signal.SIGKILL, "file", 2),
-        (signal.SIGKILL, "stdin", 2),
-        (signal.SIGTERM, "file", 2),
-        *(
-            pytest.param(number, source, 50, marks=pytest.mark.stress)
-            for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-            for source in ("file", "stdin")
-        ),
-    ],
+    ("number", "source"),
+    [(signal.SIGKILL, "file"), (signal.SIGKILL, "stdin"), (signal.SIGTERM, "file"), (signal.SIGINT, "file")],
 )
 def test_a_run_stopped_at_random_moments_and_resumed_has_every_row_once(
-    number, source, stops, long_input, uninterrupted, tiny_checkpoint, tmp_path
+    number, source, long_input, uninterrupted, tiny_checkpoint, tmp_path
 ):
+    stops = 50 if uninterrupted.count(b"\n") == 2000 else 2
     rng = random.Random(f"{number} {source} {stops}")
     out, partial = tmp_path / "out.jsonl", tmp_path / "out.jsonl.partial"
     arguments = ["-m", tiny_checkpoint, "-b", 1, "-o", out, "--resume", *([long_input] if source == "file" else [])]
@@ -93,9 +86,9 @@ def test_a_run_stopped_at_random_moments_and_resumed_has_every_row_once(
                 feeder = subprocess.Popen(["cat", long_input], stdout=process.stdin)
                 process.stdin.close()
         if rng.random() < 0.2:
-            time.sleep(rng.uniform(0, 2))  # also while it starts
+            time.sleep(rng.uniform(0, 1.2))  # also while it starts
         else:
-            enough = size_of(partial) + rng.uniform(0, 1.6) * len(uninterrupted) / stops
+            enough = size_of(partial) + rng.uniform(0, 1) * len(uninterrupted) / stops
             wait_until(lambda enough=enough: size_of(partial) >= enough, process)
         process.send_signal(number)
         process.stderr.read()
@@ -106,11 +99,12 @@ def test_a_run_stopped_at_random_moments_and_resumed_has_every_row_once(
             feeder.wait(SECONDS)
         process.stdout.close()
         process.stderr.close()
-    assert stopped, "no run was stopped before its end"
+    assert stopped >= stops // 2, "too few runs were stopped before their end"
+    is_complete = out.exists()
     # `input` makes a pipe, as the runs before had it where the source is one.
     final = longclip_score(*arguments, "--summary", tmp_path / "s.json", input=long_input.read_bytes())
     assert final.returncode == 3, final.stderr
-    assert json.loads((tmp_path / "s.json").read_text())["kept"] > 0
+    assert is_complete or json.loads((tmp_path / "s.json").read_text())["kept"] > 0
     assert_same_rows(out.read_bytes(), uninterrupted)
     assert not partial.exists()
     assert not Path(f"{partial}.lock").exists()
@@ -175,6 +169,14 @@ def stop_midway(arguments, out, rows=40, **options):
         assert process.wait(SECONDS) == 130
 
 
+@pytest.fixture(scope="module")
+def stopped_folder(tiny_checkpoint, tmp_path_factory):
+    """A folder with what a run on a pipe, interrupted after forty rows, has left."""
+    folder = tmp_path_factory.mktemp("stopped")
+    stop_midway(["-m", tiny_checkpoint], folder / "out.jsonl")
+    return folder
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -182,25 +184,23 @@ def stop_midway(arguments, out, rows=40, **options):
         (["--output-key", "fit"], "its output key was clip_score, not fit"),
         (["--image-root", "/"], "its image root was "),
         (["--precision", "bf16"], "its precision was float32, not bfloat16"),
-        (["-m", "CHECKPOINT"], "its model was "),
+        (["--max-pixels", 1000], "its max pixels was 100000000, not 1000"),
+        (["-m", "demo"], "its model was "),
     ],
 )
 def test_a_changed_command_is_not_resumed_and_the_change_is_named(
-    tiny_checkpoint, checkpoint, tmp_path, change, message
+    stopped_folder, tiny_checkpoint, tmp_path, change, message
 ):
-    out = tmp_path / "out.jsonl"
-    stop_midway(["-m", tiny_checkpoint], out)
+    out = shutil.copytree(stopped_folder, tmp_path / "copy") / "out.jsonl"
     left = Path(f"{out}.partial").read_bytes()
-    change = [checkpoint if argument == "CHECKPOINT" else argument for argument in change]
     run = longclip_score("-m", tiny_checkpoint, *change, "-o", out, "--resume", input=jsonl(*rows_of(50)))
     assert run.returncode == 1
     assert message in run.stderr.decode()
     assert Path(f"{out}.partial").read_bytes() == left
 
 
-def test_a_changed_input_is_not_resumed_and_the_change_is_named(tiny_checkpoint, tmp_path):
-    out = tmp_path / "out.jsonl"
-    stop_midway(["-m", tiny_checkpoint], out)
+def test_a_changed_input_is_not_resumed_and_the_change_is_named(stopped_folder, tiny_checkpoint, tmp_path):
+    out = shutil.copytree(stopped_folder, tmp_path / "copy") / "out.jsonl"
     left = Path(f"{out}.partial").read_bytes()
     rows = rows_of(50)
     rows[7]["id"] = "another"

@@ -44,7 +44,7 @@ def print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.command()
+@app.command(context_settings={"help_option_names": ["-h", "--help"]})
 def score(
     context: typer.Context,
     input: Annotated[
@@ -190,6 +190,8 @@ def run(options: ScoreOptions, *, quiet: bool) -> int:
         complain(f"stopped by an error that was not foreseen; please report it: {error!r}")
     if not quiet and (summary.rows or summary.is_complete):
         complain(summary)
+    if summary.is_complete and summary.rows and not summary.scored:
+        complain("not one row was scored; see --image-key, --text-key and --image-root")
     if done := summary.already_complete:
         status = ExitStatus.SOME_FAILED if done.failed else ExitStatus.ALL_SCORED
         if not quiet:

@@ -12,6 +12,7 @@ import stat
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -19,6 +20,7 @@ from longclip_cli.errors import InputError
 
 STANDARD_STREAM = "-"
 MAX_LINE_BYTES = 64 * 2**20  # a longer line is no JSONL, and would have to be held whole
+MAGIC_NUMBERS = {b"\x1f\x8b": "zcat", b"BZh": "bzcat", b"\xfd7zXZ": "xzcat", b"\x28\xb5\x2f\xfd": "zstdcat"}
 DECOMPRESSED_BUFFER_BYTES = 128 * 2**10
 
 
@@ -60,7 +62,7 @@ class Input:
             return f"{self.name}, a pipe"
         status = os.fstat(self.file.fileno())
         where = self.name if self.file.name == 0 else os.path.realpath(self.name)
-        return f"{where} ({status.st_size} bytes, changed {status.st_mtime_ns / 1e9:.6f})"
+        return f"{where} ({status.st_size} bytes, changed {datetime.fromtimestamp(status.st_mtime)})"
 
     def has_arrived(self) -> bool:
         """Whether there is something to read now, or the end, rather than a writer to wait for."""
@@ -86,6 +88,8 @@ class Input:
                         raise InputError(
                             f"{self.name}: line {number} has more than {MAX_LINE_BYTES} bytes; is it JSONL?"
                         )
+                    if number == 1 and (tool := compressor(content)):
+                        raise InputError(f"{self.name}: is compressed; name it so, or pipe it through {tool}")
                     if not content.isspace():
                         yield Line(number, content, 0 if self.is_live else self.file.tell())
             except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
@@ -110,6 +114,11 @@ def open_input(path: str) -> Input:
     status = os.fstat(file.fileno())
     size = status.st_size if stat.S_ISREG(status.st_mode) else None
     return Input(name, file, decompress(file) if decompress else file, size)
+
+
+def compressor(content: bytes) -> str | None:
+    """The tool that decompresses what begins so; `None` for what is not compressed."""
+    return next((tool for magic, tool in MAGIC_NUMBERS.items() if content.startswith(magic)), None)
 
 
 def open_zstd(file: BinaryIO) -> BinaryIO:

@@ -6,6 +6,7 @@ a run goes on, a lock. When all is written the partial file takes the name `FILE
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,6 +20,7 @@ from longclip_cli.errors import OutputError, UsageError
 from longclip_cli.inputs import DECOMPRESSORS, STANDARD_STREAM, Input
 from longclip_cli.run_record import Completion, RunRecord, read_record, write_record
 
+log = logging.getLogger(__name__)
 OutputType = TypeVar("OutputType", bound="Output")
 
 
@@ -90,12 +92,21 @@ class OutputFile(Output):
         self._lock.release()
 
     def completion(self, record: RunRecord) -> Completion | None:
-        """What the same run counted if its output is there and complete, so that there is nothing to do."""
+        """What the same run counted if its output is there and complete, so that there is nothing to do.
+
+        Another input is a new run. Raises `OutputError` if the same input was scored in another way.
+        """
         recorded = read_record(self._record_path)
-        if self.partial.exists() or not recorded or not recorded.completion or recorded.differences(record):
+        if self.partial.exists() or not recorded or not recorded.completion or recorded.input != record.input:
             return None
-        is_untouched = self._target.exists() and self._target.stat().st_size == recorded.completion.size
-        return recorded.completion if is_untouched else None
+        if not self._target.exists() or self._target.stat().st_size != recorded.completion.size:
+            return None
+        if differences := recorded.differences(record):
+            raise OutputError(
+                f"{self.path} is the complete output of another run: {'; '.join(differences)}. "
+                "Run it without --resume to score all rows afresh"
+            )
+        return recorded.completion
 
     def kept_lines(self, record: RunRecord) -> Iterator[bytes]:
         """The whole lines that an interrupted run of the same command has left; a torn last one is not kept.
@@ -126,6 +137,8 @@ class OutputFile(Output):
         self._record = record
         with output_errors(self.name):
             if not self._is_resumed:
+                if self.partial.exists() and self.partial.stat().st_size:
+                    log.warning("scoring afresh: the rows of an interrupted run in %s are dropped", self.partial)
                 # In this order, so that a record never stands beside rows of another run.
                 self.partial.unlink(missing_ok=True)
                 self._record_path.unlink(missing_ok=True)
@@ -149,9 +162,10 @@ class OutputFile(Output):
             os.close(folder)
 
     def discard(self) -> None:
-        """Removes the partial file."""
+        """Removes the partial file and its record."""
         with output_errors(self.name):
             self.partial.unlink(missing_ok=True)
+            self._record_path.unlink(missing_ok=True)
 
 
 def open_output(path: str) -> Output:

@@ -129,10 +129,9 @@ def stop_if_hopeless(output: Output, summary: Summary, options: ScoreOptions, fi
 
     `first` is the first row of the chunk that was counted last.
     """
-    if options.max_errors is not None and summary.failed > options.max_errors:
-        raise TooManyFailuresError(
-            f"stopped, since {summary.failed} rows have failed (--max-errors {options.max_errors})"
-        )
+    failed = summary.failed - summary.kept_failed
+    if options.max_errors is not None and failed > options.max_errors:
+        raise TooManyFailuresError(f"stopped, since {failed} rows have failed (--max-errors {options.max_errors})")
     if summary.alike_from_start >= ALIKE_FROM_START and not summary.kept:
         output.discard()  # or the failed rows would be kept when the cause is gone and the run is resumed
         fields = first.record.fields

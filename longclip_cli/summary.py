@@ -29,6 +29,7 @@ class Summary:
         self.rows = 0
         self.scored = 0
         self.kept = 0  # rows that an interrupted run had left
+        self.kept_failed = 0  # of which so many have no score
         self.texts_cut = 0
         self.failures: Counter[str] = Counter()  # by reason
         self.alike_from_start = 0  # rows from the first on that failed for the same reason
@@ -53,6 +54,7 @@ class Summary:
     def add_kept(self, result: float | RowError) -> None:
         """Counts a row that an interrupted run has left."""
         self.kept += 1
+        self.kept_failed += isinstance(result, RowError)
         self._count(result)
 
     def _count(self, result: float | RowError) -> None:
@@ -109,7 +111,7 @@ class Summary:
         """The summary for people, a few lines."""
         values = self.as_dict()
         lines = [
-            f"{self.rows:,} rows in {self.seconds:.1f} s ({self.rows_per_second:,.1f} rows/s): "
+            f"{self.rows:,} rows in {self.seconds:.1f} s ({self.rows_per_second:,.1f} rows/s with the model loaded): "
             f"{self.scored:,} scored, {self.failed:,} failed"
         ]
         if self.kept:

@@ -75,6 +75,13 @@ def test_without_zstandard_the_error_names_the_extra(tmp_path):
     assert b"pip install 'longclip-cli[zst]'" in run.stderr
 
 
+@pytest.mark.parametrize("suffix", COMPRESSORS)
+def test_a_compressed_file_under_another_name_is_an_error_and_not_a_row(tmp_path, suffix):
+    (tmp_path / "a.jsonl").write_bytes(COMPRESSORS[suffix](CONTENT))
+    with pytest.raises(InputError, match=r"a.jsonl: is compressed; name it so, or pipe it through .*cat"):
+        read(tmp_path / "a.jsonl")
+
+
 def test_a_line_without_end_is_an_error_before_it_fills_the_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(inputs, "MAX_LINE_BYTES", 1000)
     (tmp_path / "a.jsonl").write_bytes(b"short\n" + b"x" * 1001)

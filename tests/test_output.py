@@ -80,7 +80,9 @@ def test_a_complete_output_is_known_by_its_record_and_its_size(tmp_path):
     write(path, b"one\n")
     with open_output(str(path)) as output:
         assert output.completion(RECORD) == Completion(rows=1, failed=0, size=4)
-        assert output.completion(replace(RECORD, model="another")) is None
+        assert output.completion(replace(RECORD, input="another")) is None
+        with pytest.raises(OutputError, match="complete output of another run: its model was model, not another"):
+            output.completion(replace(RECORD, model="another"))
         path.write_text("changed\n")
         assert output.completion(RECORD) is None
 

@@ -321,6 +321,26 @@ def test_rows_that_had_failed_before_the_interruption_count_in_status_and_summar
     assert summary["failed_by_reason"] == {"image: no such file": 1}
 
 
+def test_errors_are_limited_anew_in_a_resumed_run(tiny_checkpoint, tmp_path):
+    rows = rows_of(40)
+    rows[3]["image_path"] = "missing.png"
+    (tmp_path / "in.jsonl").write_text(jsonl(*rows))
+    arguments = ("in.jsonl", "-m", tiny_checkpoint, "-b", 1, "-o", "out.jsonl", "--resume", "--max-errors", 0)
+    assert longclip_score(*arguments, cwd=tmp_path).returncode == 1
+    assert longclip_score(*arguments, cwd=tmp_path).returncode == 3
+    assert len(parse_jsonl((tmp_path / "out.jsonl").read_bytes())) == 40
+
+
+def test_without_resume_the_rows_of_an_interrupted_run_are_dropped_and_that_is_said(
+    stopped_folder, tiny_checkpoint, tmp_path
+):
+    out = shutil.copytree(stopped_folder, tmp_path / "copy") / "out.jsonl"
+    run = longclip_score("-q", "-m", tiny_checkpoint, "-o", out, input=jsonl(*rows_of(3)))
+    assert run.returncode == 0
+    assert b"the rows of an interrupted run in" in run.stderr
+    assert len(parse_jsonl(out.read_bytes())) == 3
+
+
 def test_resume_without_an_output_file_is_wrong_usage():
     run = longclip_score("--resume", input=jsonl(*rows_of(1)))
     assert run.returncode == 2

@@ -138,6 +138,9 @@ def score(
         raise typer.Exit(ExitStatus.WRONG_USAGE)
     if not sys.warnoptions:  # what libraries have to say to programmers is for those who ask for it
         warnings.simplefilter("ignore")
+    # Threads of a matrix product that wait for each other by spinning take the cores from those that decode,
+    # and from other programs: on a busy machine that made a small network several times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if quiet:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:

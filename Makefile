@@ -16,7 +16,7 @@ check: $(INSTALLED)
 
 # The long forms of the tests that have a short one: hours of cron in some minutes.
 stress: $(INSTALLED)
-	$(BIN)/pytest -q -s -m stress
+	$(BIN)/pytest -q -s -m stress --timeout 7200
 
 # Scores drawn scenes with the built-in model: for each, the right caption against two wrong ones.
 demo: $(INSTALLED)

@@ -66,11 +66,11 @@ class Output:
 class OutputFile(Output):
     """A file that is there only once it is complete, and can be resumed until then."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, partial: Path) -> None:
         super().__init__(path)
+        self.partial = partial
+        self.name = str(partial)
         self._target = Path(os.path.realpath(path))
-        self.partial = self._target.with_name(f"{self._target.name}.partial")
-        self.name = str(self.partial)
         self._record_path = self._target.with_name(f"{self._target.name}.run.json")
         self._lock = FileLock(f"{self.partial}.lock")
         self._record: RunRecord | None = None
@@ -113,7 +113,7 @@ class OutputFile(Output):
 
         Raises `OutputError` if it was another run that left them.
         """
-        if not self.partial.exists() or not self.partial.stat().st_size:
+        if not self._has_rows():
             return
         recorded = read_record(self._record_path)
         if not recorded:
@@ -132,12 +132,15 @@ class OutputFile(Output):
                 self._kept_bytes += len(line)
                 yield line
 
+    def _has_rows(self) -> bool:
+        return self.partial.exists() and self.partial.stat().st_size > 0
+
     def begin(self, record: RunRecord | None) -> None:
         """Opens the partial file, behind the lines that are kept."""
         self._record = record
         with output_errors(self.name):
             if not self._is_resumed:
-                if self.partial.exists() and self.partial.stat().st_size:
+                if self._has_rows():
                     log.warning("scoring afresh: the rows of an interrupted run in %s are dropped", self.partial)
                 # In this order, so that a record never stands beside rows of another run.
                 self.partial.unlink(missing_ok=True)
@@ -170,7 +173,8 @@ class OutputFile(Output):
 
 def open_output(path: str) -> Output:
     """The output for a path: standard output for `-`, a FIFO or device as it is, else a file."""
-    return OutputFile(path) if partial_path(path) else Output(path)
+    partial = partial_path(path)
+    return OutputFile(path, partial) if partial else Output(path)
 
 
 def partial_path(path: str) -> Path | None:

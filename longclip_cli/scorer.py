@@ -52,7 +52,6 @@ class LongCLIPScorer:
         self.device = device
         positions = CPU_POSITIONS if device.type == "cpu" else GPU_POSITIONS
         self.batch_size = batch_size or max(1, positions // model.sizes.image_positions)
-        self.positions = self.batch_size * model.sizes.image_positions
 
     @classmethod
     def from_pretrained(
@@ -68,6 +67,11 @@ class LongCLIPScorer:
         if dtype == torch.float32:
             torch.backends.cudnn.allow_tf32 = False  # single precision is to be that in the convolution, too
         return cls(load_model(model, on, dtype), on, batch_size)
+
+    @property
+    def positions(self) -> int:
+        """How many positions, padding included, a batch of texts may hold: as many as a batch of images."""
+        return self.batch_size * self.model.sizes.image_positions
 
     @property
     def chunk_rows(self) -> int:
@@ -103,7 +107,6 @@ class LongCLIPScorer:
                     raise DeviceError(f"out of memory on {self.device} with a single image: {error}") from error
             # Outside the handler, where nothing refers to the tensors of the failed batch any more.
             self.batch_size //= 2
-            self.positions = self.batch_size * self.model.sizes.image_positions
             torch.cuda.empty_cache()
             log.warning("out of memory on %s: going on with --batch-size %d", self.device, self.batch_size)
 

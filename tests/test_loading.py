@@ -32,6 +32,12 @@ def numbers(chunk):
     return [row.record.line.number for row in chunk]
 
 
+def one_line_and_another_once(written):
+    yield Line(1, b"{}", 0)
+    assert written.wait(TIMEOUT)
+    yield Line(2, b"{}", 0)
+
+
 def test_rows_come_in_order_whichever_is_loaded_first():
     def load(line):
         time.sleep(0.002 * (line.number % 4))
@@ -63,13 +69,7 @@ def test_no_more_rows_are_loaded_ahead_than_asked_for():
 
 def test_a_live_input_s_row_does_not_wait_for_the_next_line():
     written = threading.Event()
-
-    def source():
-        yield Line(1, b"{}", 0)
-        assert written.wait(TIMEOUT)
-        yield Line(2, b"{}", 0)
-
-    with prefetch(source(), is_live=True) as rows:
+    with prefetch(one_line_and_another_once(written), is_live=True) as rows:
         chunks = (chunk for chunk in rows.chunks(100) if chunk)
         assert numbers(next(chunks)) == [1]
         written.set()
@@ -78,13 +78,7 @@ def test_a_live_input_s_row_does_not_wait_for_the_next_line():
 
 def test_an_empty_chunk_comes_before_a_wait_so_that_nothing_is_held_back():
     written = threading.Event()
-
-    def source():
-        yield Line(1, b"{}", 0)
-        assert written.wait(TIMEOUT)
-        yield Line(2, b"{}", 0)
-
-    with prefetch(source(), is_live=True) as rows:
+    with prefetch(one_line_and_another_once(written), is_live=True) as rows:
         chunks = rows.chunks(1)
         while numbers(next(chunks)) != [1]:
             pass

@@ -9,6 +9,7 @@ import os
 import pickle
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -16,19 +17,32 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from longclip_cli.errors import CheckpointError
 from longclip_cli.hub import DEMO_MODEL, download, looks_like_hub_id, pick_checkpoint
-from longclip_cli.model import HEAD_DIM, LongCLIP, LongCLIPSizes, TowerSizes
+from longclip_cli.layouts import network_layout
+from longclip_cli.model import (
+    HEAD_DIM,
+    QUICK_GELU_SCALE,
+    SCALED_FOR_QUICK_GELU,
+    Linear,
+    LongCLIP,
+    LongCLIPSizes,
+    TowerSizes,
+)
+from longclip_cli.packing import can_pack, pack_weight, release_pages
 from longclip_cli.tokenizer import END_TOKEN
 
-# LongCLIP keeps CLIP's first 20 positions as trained and stretches the rest (paper, section 3.1);
-# its checkpoints hold two tables, of which each serves its own positions.
-KEPT_POSITIONS = 20
-QUICK_GELU_SCALE = 1.702
 NESTED_UNDER = ("state_dict", "model")
-UNUSED_KEYS = ("logit_scale",)  # the training temperature: scores are plain cosines
+
+
+@dataclass(frozen=True)
+class StateDict:
+    """The tensors of a checkpoint by name; `is_mapped` tells that their memory is that of the file."""
+
+    tensors: dict[str, Tensor]
+    is_mapped: bool
 
 
 def load_model(model: str, device: torch.device, dtype: torch.dtype) -> LongCLIP:
@@ -57,13 +71,13 @@ def find_checkpoint(model: str) -> Path:
     raise CheckpointError(f"no such checkpoint: {model} (give a file, a folder, a Hub id such as owner/name, or demo)")
 
 
-def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint file by name, mapped into memory where the format allows it.
+def read_state_dict(path: Path) -> StateDict:
+    """The tensors of a checkpoint file, mapped into memory where the format allows it.
 
     Wrappers that training code leaves around the weights are taken off: a dict that holds them
     under `state_dict` or `model`, and a `module.` before every name.
     """
-    content: Any = load_safetensors(path) if path.suffix == ".safetensors" else load_torch(path)
+    content, is_mapped = load_safetensors(path) if path.suffix == ".safetensors" else load_torch(path)
     for key in NESTED_UNDER:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -73,27 +87,27 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     strays = [name for name, value in tensors.items() if not isinstance(value, Tensor)]
     if strays:
         raise CheckpointError(f"not a state dict: {listing(strays)} not a tensor")
-    return tensors
+    return StateDict(tensors, is_mapped)
 
 
-def load_safetensors(path: Path) -> dict[str, Tensor]:
-    """The content of a `.safetensors` file."""
+def load_safetensors(path: Path) -> tuple[Any, bool]:
+    """The content of a `.safetensors` file, and that it is mapped."""
     try:
-        return load_file(path)
+        return load_file(path), True
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"not a readable safetensors file: {error}") from error
 
 
-def load_torch(path: Path) -> Any:
-    """The content of a file that `torch.save` wrote; nothing in it is executed."""
+def load_torch(path: Path) -> tuple[Any, bool]:
+    """The content of a file that `torch.save` wrote, and whether it is mapped; nothing in it is executed."""
     try:
         try:
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=True), True
         except RuntimeError as error:
             # Files from before torch 1.6 are no zip archives and cannot be mapped.
             if "_use_new_zipfile_serialization" not in str(error):
                 raise
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True), False
     except pickle.UnpicklingError as error:
         # What torch says beside the name is how to load such a file in spite of this.
         named = re.search(r"GLOBAL (\S+)", str(error))
@@ -108,18 +122,35 @@ def load_torch(path: Path) -> Any:
         raise CheckpointError("not a PyTorch checkpoint") from error
 
 
-def build_model(tensors: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype) -> LongCLIP:
-    """A `LongCLIP` that takes over the tensors of an original-layout state dict.
+def build_model(checkpoint: StateDict, device: torch.device, dtype: torch.dtype) -> LongCLIP:
+    """A `LongCLIP` with the weights of a checkpoint.
 
-    The network is laid out on the `meta` device and filled by assignment, so no weight is
-    initialised only to be overwritten.
+    The network is laid out on the `meta` device and filled weight by weight: none is initialised only to be
+    overwritten, and none is in memory twice for longer than its conversion takes.
     """
     with torch.device("meta"):
-        model = LongCLIP(sizes_from_shapes(tensors))
-    weights = translate(tensors, device, dtype)
-    check_names_and_shapes(expected=model.state_dict(), found=weights)
-    model.load_state_dict(weights, assign=True)
-    return model.to(device).eval().requires_grad_(False)  # moves the constants; the weights are there
+        model = LongCLIP(sizes_from_shapes(checkpoint.tensors))
+    weights = network_layout(checkpoint.tensors)
+    check_names_and_shapes(expected=dict(model.named_parameters()), found=weights)
+    for name, weight in weights.items():
+        module_name, _, parameter_name = name.rpartition(".")
+        module = model.get_submodule(module_name)
+        placed = converted(name, weight.to(device), dtype, is_linear=isinstance(module, Linear))
+        setattr(module, parameter_name, nn.Parameter(placed, requires_grad=False))
+        if checkpoint.is_mapped and placed is not weight:
+            release_pages(weight)
+    return model.to(device).eval()  # moves the constants; the weights are there
+
+
+def converted(name: str, weight: Tensor, dtype: torch.dtype, *, is_linear: bool) -> Tensor:
+    """A weight as the network computes with it: QuickGELU's scale multiplied in, in `dtype`, packed.
+
+    The eight bits of bfloat16 are for linear layers alone; what is added up from block to block stays float32.
+    """
+    if name.endswith(SCALED_FOR_QUICK_GELU):
+        weight = weight.float() * QUICK_GELU_SCALE
+    weight = weight.to(torch.float32 if dtype == torch.bfloat16 and not is_linear else dtype)
+    return pack_weight(weight) if is_linear and can_pack(weight) else weight
 
 
 def sizes_from_shapes(tensors: Mapping[str, Tensor]) -> LongCLIPSizes:
@@ -166,28 +197,6 @@ def count_layers(names: Iterable[str], prefix: str) -> int:
     if not numbers:
         raise CheckpointError(f"not a LongCLIP checkpoint: missing {prefix}0…")
     return len(numbers)
-
-
-def translate(tensors: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
-    """The weights as `LongCLIP` takes them: one positional table, QuickGELU folded, in `dtype` on `device`.
-
-    QuickGELU is `x * sigmoid(1.702 x) = silu(1.702 x) / 1.702`: the factor goes into the layer before
-    it, its inverse into the layer behind. The arithmetic is done in float32.
-    """
-    weights = {}
-    for name, tensor in tensors.items():
-        if name in UNUSED_KEYS or name == "positional_embedding_res":
-            continue
-        tensor = tensor.to(device)
-        if name == "positional_embedding":
-            stretched = tensors["positional_embedding_res"].to(device)
-            tensor = torch.cat([tensor[:KEPT_POSITIONS], stretched[KEPT_POSITIONS:]])
-        elif ".mlp.c_fc." in name:
-            tensor = tensor.float() * QUICK_GELU_SCALE
-        elif name.endswith(".mlp.c_proj.weight"):
-            tensor = tensor.float() / QUICK_GELU_SCALE
-        weights[name] = tensor.to(dtype)
-    return weights
 
 
 def check_names_and_shapes(*, expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from PIL import Image, UnidentifiedImageError
@@ -27,6 +28,7 @@ KINDS_OF_FILE = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
+FileVersion: TypeAlias = tuple[int, int, int, int]  # device, inode, size in bytes, time of change in ns
 NEVER_DECODED = {"EPS"}  # its decoder runs Ghostscript
 
 
@@ -50,11 +52,14 @@ def load_image(path: Path, image_size: int) -> Tensor:
         # Resizing makes a large image of a small one that is very long and thin.
         if Image.MAX_IMAGE_PIXELS and width * height > Image.MAX_IMAGE_PIXELS:
             raise too_many_pixels(path, f"{width * height} pixels once resized")
-        return to_pixels(image.convert("RGB"), image_size)
+        return to_pixels(image, image_size)
 
 
-def check_regular_file(path: Path) -> None:
-    """Raises the row's error unless `path` is a regular file with something in it; opens nothing."""
+def check_regular_file(path: Path) -> FileVersion:
+    """What tells a file from what else was or will be under its path; opens nothing.
+
+    Raises `RowError` unless it is a regular file with something in it.
+    """
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -66,6 +71,7 @@ def check_regular_file(path: Path) -> None:
             raise RowError(f"image: {name}, not a file", str(path))
     if status.st_size == 0:
         raise RowError("image: an empty file", str(path))
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 @contextmanager
@@ -105,7 +111,9 @@ def safe_formats() -> tuple[str, ...]:
 
 
 def to_pixels(image: Image.Image, image_size: int) -> Tensor:
-    """An RGB image resized and centre-cropped, `[3, image_size, image_size]` uint8."""
+    """An image made RGB, resized and centre-cropped, `[3, image_size, image_size]` uint8."""
+    if image.mode != "RGB":
+        image = image.convert("RGB")
     width, height = size = resized(image.size, image_size)
     if image.size != size:
         image = image.resize(size, Image.Resampling.BICUBIC)

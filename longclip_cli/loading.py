@@ -6,28 +6,29 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Event, Thread
 
-from torch import Tensor
-
 from longclip_cli.errors import RowError
-from longclip_cli.images import load_image
+from longclip_cli.images import check_regular_file, load_image
 from longclip_cli.inputs import Line
 from longclip_cli.records import Record, parse_line
+from longclip_cli.remembering import ImageInput, Memory, TextInput
 from longclip_cli.stopwatch import Stopwatch
-from longclip_cli.tokenizer import TokenizedText, tokenize
+from longclip_cli.tokenizer import tokenize
 
 SECONDS_TO_NOTICE_STOP = 0.2
+REMEMBERED = 4096  # images, and as many texts: about 5 KB each
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """An image and a text as the network takes them: `[3, n, n]` uint8, and token ids."""
+    """An image and a text as the network takes them, or as it has encoded them before."""
 
-    pixel_values: Tensor
-    text: TokenizedText
+    image: ImageInput
+    text: TextInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,26 +39,64 @@ class LoadedRow:
     pair: Pair | RowError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class LoadingRow:
+    """A record whose image and text may still be loaded for an earlier row that shares them."""
+
+    record: Record
+    image: Future[ImageInput]
+    text: Future[TextInput]
+
+    def wait(self) -> LoadedRow:
+        """The row once both are there."""
+        try:
+            return LoadedRow(self.record, Pair(self.image.result(), self.text.result()))
+        except RowError as error:
+            return LoadedRow(self.record, error.with_traceback(None))
+
+
 class RowLoader:
-    """Turns a line into a `LoadedRow`; safe to call from several threads."""
+    """Turns a line into a row that is loaded, or being loaded by another thread; safe to call from several.
 
-    image_key: str
-    text_key: str
-    image_root: Path
-    image_size: int
-    context_length: int
+    `image_size` is in pixels, `context_length` in tokens. Images and texts that rows have in common are
+    loaded once, as long as they are among the `REMEMBERED` used last. An image that was written anew is another one.
+    """
 
-    def __call__(self, line: Line) -> LoadedRow:
+    def __init__(
+        self, *, image_key: str, text_key: str, image_root: Path, image_size: int, context_length: int
+    ) -> None:
+        self._image_key = image_key
+        self._text_key = text_key
+        self._image_root = image_root
+        self._image_size = image_size
+        self._context_length = context_length
+        self._images: Memory[ImageInput] = Memory(REMEMBERED)
+        self._texts: Memory[TextInput] = Memory(REMEMBERED)
+
+    def __call__(self, line: Line) -> LoadingRow | LoadedRow:
         record = parse_line(line)
         try:
-            path, text = record.image_path(self.image_key), record.text(self.text_key)
-            pixel_values = load_image(self.image_root / path, self.image_size)
-            return LoadedRow(record, Pair(pixel_values, tokenize(text, self.context_length)))
+            path = self._image_root / record.image_path(self._image_key)
+            text = record.text(self._text_key)
+            version = check_regular_file(path)
+            return LoadingRow(
+                record,
+                text=self._texts.recall(digest(text), lambda: load_text(text, self._context_length)),
+                image=self._images.recall((path, version), lambda: ImageInput(load_image(path, self._image_size))),
+            )
         except RowError as error:
-            # A traceback would keep the image it was raised about in memory until the row is written.
-            error.__cause__ = error.__context__ = None
             return LoadedRow(record, error.with_traceback(None))
+
+
+def load_text(text: str, context_length: int) -> TextInput:
+    """The tokens of a text, cut at `context_length` of them."""
+    tokenized = tokenize(text, context_length)
+    return TextInput(tokenized.ids, tokenized.is_cut)
+
+
+def digest(text: str) -> bytes:
+    """What tells one text from another, however long they are."""
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 class Prefetch:
@@ -71,7 +110,7 @@ class Prefetch:
     def __init__(
         self,
         lines: Iterable[Line],
-        load: Callable[[Line], LoadedRow],
+        load: Callable[[Line], LoadingRow | LoadedRow],
         *,
         workers: int,
         ahead: int,
@@ -84,7 +123,7 @@ class Prefetch:
         self._is_live = is_live
         self._stopwatch = stopwatch
         self._stop = stop
-        self._queue: Queue[Future[LoadedRow] | None] = Queue(ahead)  # None is the end
+        self._queue: Queue[Future[LoadingRow | LoadedRow] | None] = Queue(ahead)  # None is the end
         self._is_closed = Event()
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="load")
         # A daemon, since nothing can wake a thread that waits for a line that nobody writes.
@@ -100,22 +139,24 @@ class Prefetch:
                 self._queue.get_nowait()
         self._pool.shutdown(cancel_futures=True)
 
-    def chunks(self, rows: int) -> Iterator[list[LoadedRow]]:
-        """The rows in order, as many at a time as `rows` or as have arrived.
+    def chunks(self, first: int, most: int) -> Iterator[list[LoadedRow]]:
+        """The rows in order: `first` of them, then twice as many at a time up to `most`, or as many as have arrived.
 
         An empty chunk says that no more have arrived: what the caller holds back, it should give out.
         An error in reading or loading is raised once the rows before it have been given.
         """
         chunk: list[LoadedRow] = []
+        size = min(first, most)
         failure: Exception | None = None
         try:
             for future in self._arrivals():
                 if future:
                     with self._stopwatch.measure("images"):
-                        chunk.append(future.result())
-                if chunk and (not future or len(chunk) == rows):
+                        row = future.result()
+                        chunk.append(row.wait() if isinstance(row, LoadingRow) else row)
+                if chunk and (not future or len(chunk) == size):
                     yield chunk
-                    chunk = []
+                    chunk, size = [], min(2 * size, most)
                 if not future:
                     yield []
         except Exception as error:
@@ -126,7 +167,7 @@ class Prefetch:
         if failure:
             raise failure
 
-    def _arrivals(self) -> Iterator[Future[LoadedRow] | None]:
+    def _arrivals(self) -> Iterator[Future[LoadingRow | LoadedRow] | None]:
         """The rows that are being loaded; `None` before a wait for a line that has yet to be written."""
         while True:
             if self._is_live and self._queue.empty():
@@ -137,7 +178,7 @@ class Prefetch:
                 return
             yield future
 
-    def _next(self) -> Future[LoadedRow] | None:
+    def _next(self) -> Future[LoadingRow | LoadedRow] | None:
         while not self._stop.is_set():
             with suppress(Empty):
                 return self._queue.get(timeout=SECONDS_TO_NOTICE_STOP)
@@ -152,7 +193,7 @@ class Prefetch:
         except Exception as error:
             if self._is_closed.is_set():  # the pool takes no more
                 return
-            failed: Future[LoadedRow] = Future()
+            failed: Future[LoadingRow | LoadedRow] = Future()
             failed.set_exception(error)
             self._queue.put(failed)
         self._queue.put(None)

@@ -2,10 +2,11 @@
 
 LongCLIP (Zhang et al., 2024, arXiv:2403.15378) is CLIP (Radford et al., 2021, arXiv:2103.00020)
 with a text tower stretched from 77 to 248 positions. Parameters carry the names of the published
-checkpoints; `checkpoint.py` translates what differs, once, while loading:
+checkpoints but for what computes faster in another form, into which loading puts it, once:
 
-- one positional table for the text where the checkpoints hold two,
-- the 1.702 of QuickGELU folded into the two linear layers around it.
+- query, key and value in projections of their own, and the patches' convolution as a linear layer (`layouts.py`),
+- one positional table for the text where the checkpoints hold two (`layouts.py`),
+- the 1.702 of QuickGELU multiplied into what stands around it, and weights packed for the CPU (`checkpoint.py`).
 
 Shapes in the comments: B batch, L positions, W channels (width), H heads, E channels of the shared space.
 """
@@ -18,8 +19,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from longclip_cli.packing import packed_linear
+
 HEAD_DIM = 64  # channels of an attention head, in every published CLIP and LongCLIP
 LAYER_NORM_EPS = 1e-5
+QUICK_GELU_SCALE = 1.702
+SCALED_FOR_QUICK_GELU = (".ln_2.weight", ".ln_2.bias", ".mlp.c_fc.bias", ".mlp.c_proj.bias")
 IMAGE_MEAN = (0.48145466, 0.4578275, 0.40821073)  # of RGB in [0, 1], from CLIP's preprocessing
 IMAGE_STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -53,59 +58,73 @@ class LongCLIPSizes:
         return (self.image_size // self.patch_size) ** 2 + 1
 
 
+class Linear(nn.Linear):
+    """A linear layer whose weight may be packed for the CPU by `pack_weight`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[..., in_features]` to `[..., out_features]`."""
+        if self.weight.is_mkldnn:
+            return packed_linear(x, self.weight, self.bias)
+        return super().forward(x)
+
+
 class Attention(nn.Module):
-    """Multi-head self-attention with query, key and value in one projection, as in the checkpoints."""
+    """Multi-head self-attention."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.width = width
-        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
-        self.in_proj_bias = nn.Parameter(torch.empty(3 * width))
-        self.out_proj = nn.Linear(width, width)
+        self.q_proj = Linear(width, width)
+        self.k_proj = Linear(width, width)
+        self.v_proj = Linear(width, width)
+        self.out_proj = Linear(width, width)
 
-    def forward(self, x: Tensor, *, causal: bool) -> Tensor:
-        """`[B, L, W]` to `[B, L, W]`; `causal` lets a position see itself and those before it."""
-        q, k, v = (
-            self._heads(part) for part in F.linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
-        )  # each [B, H, L, 64]
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
-        return self.out_proj(y.transpose(1, 2).flatten(2))
+    def forward(self, x: Tensor, query: Tensor, *, causal: bool = False, visible: Tensor | None = None) -> Tensor:
+        """What the positions `query`, `[B, Q, W]`, gather from `x`, `[B, L, W]`: `[B, Q, W]`.
 
-    def pool(self, x: Tensor, query: Tensor, visible: Tensor | None) -> Tensor:
-        """The same for one query a sequence: `[B, L, W]` and `[B, 1, W]` to `[B, 1, W]`.
-
-        `visible` is a `[B, 1, 1, L]` mask of the positions the query sees; `None` means all.
+        With `causal` a position sees itself and those before it; `visible` is a `[B, 1, Q, L]` mask of what is seen.
         """
-        w = self.width
-        q = self._heads(F.linear(query, self.in_proj_weight[:w], self.in_proj_bias[:w]))  # [B, H, 1, 64]
-        k, v = (
-            self._heads(part) for part in F.linear(x, self.in_proj_weight[w:], self.in_proj_bias[w:]).chunk(2, dim=-1)
-        )  # each [B, H, L, 64]
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
+        q, k, v = heads(self.q_proj(query)), heads(self.k_proj(x)), heads(self.v_proj(x))  # [B, H, Q or L, 64]
+        y = attend(q, k, v, visible=visible, causal=causal)
         return self.out_proj(y.transpose(1, 2).flatten(2))
 
-    @staticmethod
-    def _heads(x: Tensor) -> Tensor:
-        return x.unflatten(-1, (-1, HEAD_DIM)).transpose(1, 2)  # [B, L, W] to [B, H, L, 64]
+
+def attend(q: Tensor, k: Tensor, v: Tensor, *, visible: Tensor | None, causal: bool) -> Tensor:
+    """Scaled dot-product attention, `[B, H, Q, 64]`.
+
+    The CPU does it in float32, since its kernel for smaller types is slower and less exact.
+    """
+    if q.device.type == "cpu":
+        return F.scaled_dot_product_attention(q.float(), k.float(), v.float(), visible, is_causal=causal).to(q.dtype)
+    return F.scaled_dot_product_attention(q, k, v, visible, is_causal=causal)
+
+
+def heads(x: Tensor) -> Tensor:
+    """The channels of each attention head: `[B, L, W]` to `[B, H, L, 64]`."""
+    return x.unflatten(-1, (-1, HEAD_DIM)).transpose(1, 2)
 
 
 class MLP(nn.Module):
-    """The two linear layers of a block, with QuickGELU `x * sigmoid(1.702 x)` between them.
+    """The two linear layers of a block with SiLU between them, which is QuickGELU if its scale stands around them.
 
-    The scale stands in the weights (see `checkpoint.py`), which leaves `silu`.
+    QuickGELU is `x * sigmoid(1.702 x) = silu(1.702 x) / 1.702`. The first factor is in the layer norm before and in
+    the first bias, the second is applied where the block adds the result, 1.702 times too large, to its input.
     """
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.c_fc = nn.Linear(width, 4 * width)
-        self.c_proj = nn.Linear(4 * width, width)
+        self.c_fc = Linear(width, 4 * width)
+        self.c_proj = Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """`[..., W]` to `[..., W]`."""
         return self.c_proj(F.silu(self.c_fc(x), inplace=True))
 
 
 class ResidualAttentionBlock(nn.Module):
-    """One pre-norm transformer block."""
+    """One pre-norm transformer block.
+
+    The residual stream `x` may be of a wider type than the linear layers work in.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -116,15 +135,21 @@ class ResidualAttentionBlock(nn.Module):
 
     def forward(self, x: Tensor, *, causal: bool) -> Tensor:
         """`[B, L, W]` to `[B, L, W]`."""
-        x = x + self.attn(self.ln_1(x), causal=causal)
-        return x + self.mlp(self.ln_2(x))
+        dtype = self.mlp.c_fc.weight.dtype
+        normed = self.ln_1(x).to(dtype)
+        x = x + self.attn(normed, normed, causal=causal)
+        return torch.add(x, self.mlp(self.ln_2(x).to(dtype)), alpha=1 / QUICK_GELU_SCALE)
 
     def pool(self, x: Tensor, position: Tensor, visible: Tensor | None) -> Tensor:
-        """The block's output at one position (`[B]`) of each sequence: `[B, L, W]` to `[B, W]`."""
+        """The block's output at one position (`[B]`) of each sequence: `[B, L, W]` to `[B, W]`.
+
+        `visible` is a `[B, 1, 1, L]` mask of the positions it sees; `None` means all.
+        """
+        dtype = self.mlp.c_fc.weight.dtype
         index = position[:, None, None].expand(-1, 1, x.shape[-1])  # [B, 1, W]
-        normed = self.ln_1(x)
-        pooled = x.gather(1, index) + self.attn.pool(normed, normed.gather(1, index), visible)
-        return (pooled + self.mlp(self.ln_2(pooled))).squeeze(1)
+        normed = self.ln_1(x).to(dtype)
+        x = x.gather(1, index) + self.attn(normed, normed.gather(1, index), visible=visible)
+        return torch.add(x, self.mlp(self.ln_2(x).to(dtype)), alpha=1 / QUICK_GELU_SCALE).squeeze(1)
 
 
 class Transformer(nn.Module):
@@ -154,7 +179,8 @@ class VisionTransformer(nn.Module):
     def __init__(self, sizes: LongCLIPSizes) -> None:
         super().__init__()
         width = sizes.vision.width
-        self.conv1 = nn.Conv2d(3, width, sizes.patch_size, stride=sizes.patch_size, bias=False)
+        self.patch_size = sizes.patch_size
+        self.conv1 = Linear(3 * sizes.patch_size**2, width, bias=False)  # of one patch; the patches do not overlap
         self.class_embedding = nn.Parameter(torch.empty(width))
         self.positional_embedding = nn.Parameter(torch.empty(sizes.image_positions, width))
         self.ln_pre = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
@@ -164,7 +190,8 @@ class VisionTransformer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalised pixels `[B, 3, image_size, image_size]` to `[B, E]`."""
-        x = self.conv1(x).flatten(2).transpose(1, 2)  # [B, L - 1, W]
+        patches = F.pixel_unshuffle(x, self.patch_size).flatten(2).transpose(1, 2)  # [B, L - 1, 3 * patch_size**2]
+        x = self.conv1(patches.to(self.conv1.weight.dtype))  # [B, L - 1, W]
         x = torch.cat([self.class_embedding.expand(len(x), 1, -1), x], dim=1)
         x = self.ln_pre(x + self.positional_embedding)
         class_token = torch.zeros(len(x), dtype=torch.long, device=x.device)
@@ -179,7 +206,8 @@ class LongCLIP(nn.Module):
         self.sizes = sizes
         width = sizes.text.width
         self.visual = VisionTransformer(sizes)
-        self.token_embedding = nn.Embedding(sizes.vocab_size, width)
+        # Given a table, it draws none: on `meta` that would import half of PyTorch's compiler, which takes a second.
+        self.token_embedding = nn.Embedding.from_pretrained(torch.empty(sizes.vocab_size, width), freeze=False)
         self.positional_embedding = nn.Parameter(torch.empty(sizes.context_length, width))
         self.transformer = Transformer(sizes.text)
         self.ln_final = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
@@ -190,7 +218,7 @@ class LongCLIP(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type the network computes in."""
+        """The type the network computes in, except perhaps within linear layers."""
         return self.text_projection.dtype
 
     def encode_image(self, pixel_values: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from threading import Event
-from typing import TypeAlias
 
 from longclip_cli.errors import RowError
 from longclip_cli.inputs import Line
@@ -15,9 +14,7 @@ from longclip_cli.loading import LoadedRow, Pair, Prefetch, RowLoader
 from longclip_cli.records import Record
 from longclip_cli.scorer import LongCLIPScorer, PendingScores
 from longclip_cli.stopwatch import Stopwatch
-from longclip_cli.tokenizer import TokenizedText
 
-WaitingRow: TypeAlias = tuple[Record, TokenizedText | RowError]
 NOT_A_NUMBER = RowError("score: the network gave no number; try --precision fp32")
 
 
@@ -51,31 +48,26 @@ def score_lines(
     and once `stop` is set the rows in hand are the last.
     """
     ahead = prefetch or 2 * scorer.chunk_rows
-    in_flight: deque[tuple[list[WaitingRow], PendingScores]] = deque()
+    in_flight: deque[tuple[list[LoadedRow], PendingScores]] = deque()
     with Prefetch(lines, load, workers=workers, ahead=ahead, is_live=is_live, stopwatch=stopwatch, stop=stop) as rows:
-        for chunk in rows.chunks(min(ahead, scorer.chunk_rows)):  # an empty one: no more for now
+        for chunk in rows.chunks(scorer.batch_size, min(ahead, scorer.chunk_rows)):  # an empty one: no more for now
             if chunk:
                 with stopwatch.measure("model"):
                     pairs = [row.pair for row in chunk if isinstance(row.pair, Pair)]
-                    in_flight.append((list(map(without_pixels, chunk)), scorer.submit(pairs)))
+                    in_flight.append((chunk, scorer.submit(pairs)))
             while len(in_flight) > (scorer.chunks_in_flight if chunk else 0):
-                waiting, pending = in_flight.popleft()
+                scored, pending = in_flight.popleft()
                 with stopwatch.measure("model"):
                     scores = pending.wait()
-                yield list(join(waiting, scores))
+                yield list(join(scored, scores))
 
 
-def without_pixels(row: LoadedRow) -> WaitingRow:
-    """What has to be kept of a row while the device works on it."""
-    return row.record, row.pair if isinstance(row.pair, RowError) else row.pair.text
-
-
-def join(waiting: Iterable[WaitingRow], scores: Iterable[float]) -> Iterator[ScoredRow]:
+def join(rows: Iterable[LoadedRow], scores: Iterable[float]) -> Iterator[ScoredRow]:
     """Rows with the scores of those that have no error."""
     remaining = iter(scores)
-    for record, text in waiting:
-        if isinstance(text, RowError):
-            yield ScoredRow(record, text, is_cut=False)
+    for row in rows:
+        if isinstance(row.pair, RowError):
+            yield ScoredRow(row.record, row.pair, is_cut=False)
         else:
             score = next(remaining)
-            yield ScoredRow(record, NOT_A_NUMBER if math.isnan(score) else score, text.is_cut)
+            yield ScoredRow(row.record, NOT_A_NUMBER if math.isnan(score) else score, row.pair.text.is_cut)

@@ -1,30 +1,31 @@
-"""Pairs to scores: batches, the device, and the cosine."""
+"""Pairs to scores: the cosine of their features, on a device."""
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TypeAlias, TypeVar
 
 import torch
+from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
 from longclip_cli.checkpoint import load_model
+from longclip_cli.encoding import Encoder
 from longclip_cli.errors import DeviceError, UsageError
-from longclip_cli.loading import Pair
+from longclip_cli.images import load_image, to_pixels
+from longclip_cli.loading import Pair, load_text
 from longclip_cli.model import LongCLIP
-from longclip_cli.tokenizer import END_TOKEN
-
-log = logging.getLogger(__name__)
+from longclip_cli.remembering import ImageInput
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-# Positions (tokens or patches) in one forward pass, unless a batch size is given. A CPU is as fast with
-# one photo as with many; small networks need a few to hide the cost of the calls.
-CPU_POSITIONS = 512
-GPU_POSITIONS = 64 * 577  # 64 images of ViT-L/14@336px
 BATCHES_IN_CHUNK = 8
+ImageSource: TypeAlias = str | PathLike[str] | Image.Image
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -38,20 +39,19 @@ class PendingScores:
         """The scores, each `(cosine + 1) / 2` in [0, 1], or NaN where the network gave no number."""
         if self.ready:
             self.ready.synchronize()
-        return ((self.cosines + 1) / 2).clamp(0, 1).tolist()
+        return scores_of(self.cosines)
 
 
 class LongCLIPScorer:
     """A LongCLIP on a device, that scores how well images and texts fit.
 
-    `batch_size` is the number of images in one forward pass; texts are batched to as many positions.
+    `batch_size` is the number of images in one forward pass.
     """
 
     def __init__(self, model: LongCLIP, device: torch.device, batch_size: int | None = None) -> None:
         self.model = model
         self.device = device
-        positions = CPU_POSITIONS if device.type == "cpu" else GPU_POSITIONS
-        self.batch_size = batch_size or max(1, positions // model.sizes.image_positions)
+        self._encoder = Encoder(model, device, batch_size)
 
     @classmethod
     def from_pretrained(
@@ -69,13 +69,13 @@ class LongCLIPScorer:
         return cls(load_model(model, on, dtype), on, batch_size)
 
     @property
-    def positions(self) -> int:
-        """How many positions, padding included, a batch of texts may hold: as many as a batch of images."""
-        return self.batch_size * self.model.sizes.image_positions
+    def batch_size(self) -> int:
+        """The number of images in one forward pass."""
+        return self._encoder.batch_size
 
     @property
     def chunk_rows(self) -> int:
-        """How many rows to submit at a time."""
+        """How many rows to submit at a time, at most."""
         return self.batch_size * BATCHES_IN_CHUNK
 
     @property
@@ -83,12 +83,53 @@ class LongCLIPScorer:
         """How many submitted chunks to leave to the device before waiting for the oldest."""
         return 1 if self.device.type == "cuda" else 0
 
+    def score(self, images: Sequence[ImageSource], texts: Sequence[str]) -> list[float]:
+        """How well each image fits the text in the same place: `(cosine + 1) / 2`, in [0, 1].
+
+        An image is a path or a PIL image. Raises `RowError` for one that can't be read, `ValueError` where the two
+        sequences are not of one length.
+
+        >>> scorer = LongCLIPScorer.from_pretrained("demo")
+        >>> scorer.score([], [])
+        []
+        """
+        if len(images) != len(texts):
+            raise ValueError(f"{len(images)} images and {len(texts)} texts: each image needs one text")
+        return scores_of((self.encode_images(images) * self.encode_texts(texts)).sum(dim=-1))
+
+    def encode_images(self, images: Sequence[ImageSource]) -> Tensor:
+        """The features of images (paths or PIL images), `[N, embed_dim]` float32 of length 1, on the CPU.
+
+        The cosine of an image and a text is the product of their features. Raises `RowError`.
+        """
+        features = [torch.empty(0, self.model.sizes.embed_dim)]
+        with ThreadPoolExecutor() as pool:
+            for chunk in chunks(images, self.chunk_rows):
+                features.append(self._encoder.encode_images(pool.map(self._image_input, chunk)).cpu())
+        return torch.cat(features)
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """The features of texts, `[N, embed_dim]` float32 of length 1, on the CPU.
+
+        A text is cut at the network's context length, the end token kept.
+        """
+        features = [torch.empty(0, self.model.sizes.embed_dim)]
+        for chunk in chunks(texts, self.chunk_rows):
+            inputs = (load_text(text, self.model.sizes.context_length) for text in chunk)
+            features.append(self._encoder.encode_texts(inputs).cpu())
+        return torch.cat(features)
+
+    def _image_input(self, image: ImageSource) -> ImageInput:
+        size = self.model.sizes.image_size
+        return ImageInput(to_pixels(image, size) if isinstance(image, Image.Image) else load_image(Path(image), size))
+
     @torch.inference_mode()
     def submit(self, pairs: Sequence[Pair]) -> PendingScores:
         """Sets the device to work on some pairs; does not wait for it on CUDA."""
         if not pairs:
             return PendingScores(torch.empty(0), None)
-        cosines = self._cosines(pairs)
+        images = self._encoder.encode_images(pair.image for pair in pairs)
+        cosines = (images * self._encoder.encode_texts(pair.text for pair in pairs)).sum(dim=-1)
         if self.device.type != "cuda":
             return PendingScores(cosines.cpu(), None)
         cosines = cosines.to("cpu", non_blocking=True)
@@ -96,57 +137,15 @@ class LongCLIPScorer:
         ready.record(torch.cuda.current_stream(self.device))
         return PendingScores(cosines, ready)
 
-    def _cosines(self, pairs: Sequence[Pair]) -> Tensor:
-        """`[N]` float32, on the device. Out of its memory, the batches are halved for the rest of the run."""
-        while True:
-            try:
-                images = torch.cat([self._encode_images(batch) for batch in batches(pairs, self.batch_size)])
-                return F.cosine_similarity(images, self._encode_texts([pair.text.ids for pair in pairs]))
-            except torch.OutOfMemoryError as error:
-                if self.batch_size == 1:
-                    raise DeviceError(f"out of memory on {self.device} with a single image: {error}") from error
-            # Outside the handler, where nothing refers to the tensors of the failed batch any more.
-            self.batch_size //= 2
-            torch.cuda.empty_cache()
-            log.warning("out of memory on %s: going on with --batch-size %d", self.device, self.batch_size)
 
-    def _encode_images(self, pairs: Sequence[Pair]) -> Tensor:
-        pixel_values = torch.stack([pair.pixel_values for pair in pairs])  # [B, 3, n, n]
-        return self.model.encode_image(self._to_device(pixel_values)).float()
-
-    def _encode_texts(self, texts: Sequence[list[int]]) -> Tensor:
-        """`[N, E]` float32. Texts are encoded by length, so that little of a batch is padding."""
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        features = []
-        for batch in length_batches([texts[i] for i in order], self.positions):
-            lengths = torch.tensor([len(ids) for ids in batch])
-            longest = len(batch[-1])
-            token_ids = torch.tensor([ids + [END_TOKEN] * (longest - len(ids)) for ids in batch])  # [B, L]
-            features.append(self.model.encode_text(self._to_device(token_ids), self._to_device(lengths)).float())
-        back = torch.empty(len(texts), dtype=torch.long)
-        back[order] = torch.arange(len(texts))
-        return torch.cat(features)[self._to_device(back)]
-
-    def _to_device(self, tensor: Tensor) -> Tensor:
-        if self.device.type == "cuda":
-            return tensor.pin_memory().to(self.device, non_blocking=True)
-        return tensor.to(self.device)
+def scores_of(cosines: Tensor) -> list[float]:
+    """`(cosine + 1) / 2` of each, which rounding does not take out of [0, 1]."""
+    return ((cosines + 1) / 2).clamp(0, 1).tolist()
 
 
-def batches(pairs: Sequence[Pair], size: int) -> Iterator[Sequence[Pair]]:
-    """The pairs in runs of `size`, the last one shorter."""
-    return (pairs[start : start + size] for start in range(0, len(pairs), size))
-
-
-def length_batches(texts: Sequence[list[int]], positions: int) -> Iterator[list[list[int]]]:
-    """Texts, sorted by length, in runs that padded to their longest hold at most `positions` tokens."""
-    batch: list[list[int]] = []
-    for ids in texts:
-        if batch and len(ids) * (len(batch) + 1) > positions:
-            yield batch
-            batch = []
-        batch.append(ids)
-    yield batch
+def chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    """The items, `size` at a time."""
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def select_device(name: str) -> torch.device:

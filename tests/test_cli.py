@@ -5,6 +5,7 @@ import gzip
 import json
 import os
 import pty
+import random
 import re
 import struct
 import subprocess
@@ -18,6 +19,7 @@ from conftest import (
     COMMAND,
     ENVIRONMENT,
     GOLDEN,
+    LOSSY,
     PICTURES,
     golden_rows,
     jsonl,
@@ -25,7 +27,6 @@ from conftest import (
     parse_jsonl,
     start_longclip_score,
 )
-from test_model import LOSSY
 
 from longclip_cli import __version__
 from longclip_cli.options import ScoreOptions
@@ -33,6 +34,22 @@ from longclip_cli.options import ScoreOptions
 IMAGES = GOLDEN / "images"
 ROW = {"image_path": str(IMAGES / "rgb.png"), "text": "A cat"}
 MISSING = {"image_path": "missing.png", "text": "A cat"}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [(), ("-b", 1, "-j", 1), ("-b", 7, "-j", 5, "--prefetch", 3), ("-b", 64, "-j", 2, "--prefetch", 1000)],
+    ids=lambda options: " ".join(map(str, options)) or "defaults",
+)
+def test_no_batch_worker_or_chunk_and_no_order_or_repetition_of_rows_changes_a_score(checkpoint, options):
+    expected = golden_rows("expected.jsonl") * 3
+    random.Random(len(options)).shuffle(expected)
+    lines = jsonl(*({"image_path": row["image_path"], "text": row["text"]} for row in expected))
+    run = longclip_score("-m", checkpoint, "--image-root", IMAGES, "--device", "cpu", *options, input=lines)
+    assert run.returncode == 0
+    for row, reference in zip(parse_jsonl(run.stdout), expected, strict=True):
+        error = 1e-4 if row["image_path"] in LOSSY else 2e-6
+        assert row["clip_score"] == pytest.approx(reference["clip_score"], abs=error)
 
 
 @pytest.mark.parametrize("name", ["checkpoint", "checkpoint_safetensors"])

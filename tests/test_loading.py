@@ -3,8 +3,10 @@
 import threading
 import time
 
+import orjson
 import pytest
 from conftest import PICTURES
+from PIL import Image
 
 from longclip_cli.errors import InputError, RowError
 from longclip_cli.inputs import Line
@@ -44,12 +46,12 @@ def test_rows_come_in_order_whichever_is_loaded_first():
         return load_at_once(line)
 
     with prefetch(lines(50), load) as rows:
-        assert [n for chunk in rows.chunks(7) for n in numbers(chunk)] == list(range(1, 51))
+        assert [n for chunk in rows.chunks(7, 7) for n in numbers(chunk)] == list(range(1, 51))
 
 
 def test_chunks_of_a_file_are_full_until_the_last_and_an_empty_one_ends_them():
     with prefetch(lines(10)) as rows:
-        assert [numbers(chunk) for chunk in rows.chunks(4)] == [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10], []]
+        assert [numbers(chunk) for chunk in rows.chunks(4, 4)] == [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10], []]
 
 
 def test_no_more_rows_are_loaded_ahead_than_asked_for():
@@ -60,7 +62,7 @@ def test_no_more_rows_are_loaded_ahead_than_asked_for():
         return load_at_once(line)
 
     with prefetch(lines(1000), load, ahead=5) as rows:
-        chunks = rows.chunks(3)
+        chunks = rows.chunks(3, 3)
         next(chunks)
         time.sleep(0.2)
         # Three were taken, five wait in the queue, and one waits for its place there.
@@ -70,7 +72,7 @@ def test_no_more_rows_are_loaded_ahead_than_asked_for():
 def test_a_live_input_s_row_does_not_wait_for_the_next_line():
     written = threading.Event()
     with prefetch(one_line_and_another_once(written), is_live=True) as rows:
-        chunks = (chunk for chunk in rows.chunks(100) if chunk)
+        chunks = (chunk for chunk in rows.chunks(100, 100) if chunk)
         assert numbers(next(chunks)) == [1]
         written.set()
         assert numbers(next(chunks)) == [2]
@@ -79,7 +81,7 @@ def test_a_live_input_s_row_does_not_wait_for_the_next_line():
 def test_an_empty_chunk_comes_before_a_wait_so_that_nothing_is_held_back():
     written = threading.Event()
     with prefetch(one_line_and_another_once(written), is_live=True) as rows:
-        chunks = rows.chunks(1)
+        chunks = rows.chunks(1, 1)
         while numbers(next(chunks)) != [1]:
             pass
         assert next(chunks) == []
@@ -93,7 +95,7 @@ def test_an_input_that_breaks_gives_the_rows_before_it_and_then_its_error():
         raise InputError("unreadable")
 
     with prefetch(source()) as rows:
-        chunks = rows.chunks(3)
+        chunks = rows.chunks(3, 3)
         assert [numbers(next(chunks)) for _ in range(3)] == [[1, 2, 3], [4, 5], []]
         with pytest.raises(InputError, match="unreadable"):
             next(chunks)
@@ -107,7 +109,7 @@ def test_an_unforeseen_error_in_a_worker_is_raised_in_its_place():
 
     received = []
     with prefetch(lines(100), load) as rows, pytest.raises(ZeroDivisionError):
-        for chunk in rows.chunks(3):
+        for chunk in rows.chunks(3, 3):
             received += numbers(chunk)
     assert received == [1, 2, 3, 4]
 
@@ -121,17 +123,51 @@ def test_closing_ends_the_reader_and_the_workers_of_an_endless_input():
 
     before = threading.active_count()
     with prefetch(endless()) as rows:
-        next(rows.chunks(3))
+        next(rows.chunks(3, 3))
     deadline = time.monotonic() + TIMEOUT
     while threading.active_count() > before and time.monotonic() < deadline:
         time.sleep(0.01)
     assert threading.active_count() == before
 
 
+def loader(root):
+    return RowLoader(image_key="image_path", text_key="text", image_root=root, image_size=32, context_length=248)
+
+
+def row(image_path, text):
+    return Line(1, orjson.dumps({"image_path": image_path, "text": text}), 0)
+
+
 def test_a_failed_row_holds_no_image_in_memory(tmp_path):
     whole = (PICTURES / "astronaut.png").read_bytes()
     (tmp_path / "a.png").write_bytes(whole[: len(whole) // 2])
-    load = RowLoader("image_path", "text", image_root=tmp_path, image_size=32, context_length=248)
-    error = load(Line(1, b'{"image_path": "a.png", "text": "cut"}', 0)).pair
+    error = loader(tmp_path)(row("a.png", "cut")).wait().pair
     assert "truncated" in str(error)
     assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)
+
+
+def test_rows_share_an_image_and_a_text_until_the_file_is_written_anew(tmp_path):
+    Image.new("RGB", (40, 40), "red").save(tmp_path / "a.png")
+    load = loader(tmp_path)
+    first, second, third = (load(row("a.png", text)).wait().pair for text in ("one", "two", "one"))
+    assert first.image is second.image is third.image
+    assert first.text is third.text is not second.text
+    Image.new("RGB", (40, 40), "green").save(tmp_path / "new.png")
+    (tmp_path / "new.png").replace(tmp_path / "a.png")
+    again = load(row("a.png", "one")).wait().pair
+    assert again.text is first.text
+    assert again.image.pixel_values[:, 0, 0].tolist() == [0, 128, 0]
+
+
+def test_a_shared_image_that_is_broken_fails_each_of_its_rows(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"no image")
+    load = loader(tmp_path)
+    errors = [load(row("a.png", text)).wait().pair for text in ("one", "two")]
+    reason = f"image: not an image format that can be read: {tmp_path / 'a.png'}"
+    assert [str(error) for error in errors] == [reason, reason]
+
+
+def test_a_row_without_a_text_decodes_no_image(tmp_path, monkeypatch):
+    Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
+    monkeypatch.setattr("longclip_cli.loading.load_image", lambda *_: pytest.fail("was decoded"))
+    assert isinstance(loader(tmp_path)(row("a.png", " ")).pair, RowError)

@@ -2,14 +2,14 @@
 
 import pytest
 import torch
-from conftest import GOLDEN, golden_rows
+from conftest import GOLDEN, LOSSY, golden_rows
+from torch.nn import functional as F
 
-from longclip_cli.checkpoint import build_model, load_model
+from longclip_cli.checkpoint import StateDict, build_model, load_model
 from longclip_cli.images import load_image
 from longclip_cli.tokenizer import tokenize
 
 CPU = torch.device("cpu")
-LOSSY = {"photo.jpg", "progressive.jpg", "cmyk.jpg", "gray.jpg", "exif_rotated.jpg", "lossy.webp"}
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +45,22 @@ def test_the_last_block_gives_for_one_position_what_the_whole_block_gives(model)
     torch.testing.assert_close(block.pool(x, position, visible), whole, rtol=0, atol=1e-5)
 
 
-def test_folded_quick_gelu_is_quick_gelu(model, weights):
-    name = "transformer.resblocks.0.mlp"
-    x = torch.randn(5, model.sizes.text.width, generator=torch.Generator().manual_seed(0))
-    hidden = x @ weights[f"{name}.c_fc.weight"].T + weights[f"{name}.c_fc.bias"]
-    expected = (hidden * torch.sigmoid(1.702 * hidden)) @ weights[f"{name}.c_proj.weight"].T
-    expected += weights[f"{name}.c_proj.bias"]
-    torch.testing.assert_close(model.transformer.resblocks[0].mlp(x), expected, rtol=0, atol=1e-4)
+def test_silu_with_a_scale_around_it_is_quick_gelu(model, weights):
+    name = "transformer.resblocks.0"
+    x = torch.randn(1, 1, model.sizes.text.width, generator=torch.Generator().manual_seed(0))
+    block = {key.removeprefix(f"{name}."): value for key, value in weights.items() if key.startswith(f"{name}.")}
+    value = F.linear(F.layer_norm(x, x.shape[-1:], block["ln_1.weight"], block["ln_1.bias"]), *of_value(block))
+    y = x + F.linear(value, block["attn.out_proj.weight"], block["attn.out_proj.bias"])  # one position sees itself
+    hidden = F.layer_norm(y, x.shape[-1:], block["ln_2.weight"], block["ln_2.bias"])
+    hidden = F.linear(hidden, block["mlp.c_fc.weight"], block["mlp.c_fc.bias"])
+    hidden = hidden * torch.sigmoid(1.702 * hidden)
+    expected = y + F.linear(hidden, block["mlp.c_proj.weight"], block["mlp.c_proj.bias"])
+    torch.testing.assert_close(model.transformer.resblocks[0](x, causal=True), expected, rtol=0, atol=1e-4)
+
+
+def of_value(block):
+    """Weight and bias of the value, the last third of the projection."""
+    return block["attn.in_proj_weight"].chunk(3)[2], block["attn.in_proj_bias"].chunk(3)[2]
 
 
 @pytest.mark.parametrize(
@@ -62,7 +71,7 @@ def test_folded_quick_gelu_is_quick_gelu(model, weights):
     ],
 )
 def test_any_size_is_read_from_the_shapes(checkpoint_maker, sizes):
-    model = build_model(checkpoint_maker.longclip(1, **sizes), CPU, torch.float32)
+    model = build_model(StateDict(checkpoint_maker.longclip(1, **sizes), is_mapped=False), CPU, torch.float32)
     assert model.sizes.image_size == sizes["image_size"]
     assert model.sizes.context_length == 248
     side = sizes["image_size"]

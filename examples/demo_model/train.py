@@ -26,9 +26,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
 
-from longclip_cli.checkpoint import QUICK_GELU_SCALE
 from longclip_cli.images import to_pixels
-from longclip_cli.model import LongCLIP, LongCLIPSizes, TowerSizes
+from longclip_cli.layouts import original_layout
+from longclip_cli.model import QUICK_GELU_SCALE, SCALED_FOR_QUICK_GELU, LongCLIP, LongCLIPSizes, TowerSizes
 from longclip_cli.tokenizer import END_TOKEN, tokenize
 
 SIZES = LongCLIPSizes(
@@ -141,7 +141,7 @@ def new_model() -> LongCLIP:
     for tower in (model.visual.transformer, model.transformer):
         for block in tower.resblocks:
             block.attn.out_proj.weight.data *= 0.4
-            block.mlp.c_proj.weight.data *= 0.4
+            block.mlp.c_proj.weight.data *= 0.4 * QUICK_GELU_SCALE
     nn.init.normal_(model.visual.conv1.weight, std=(3 * SIZES.patch_size**2) ** -0.5)
     nn.init.normal_(model.visual.class_embedding, std=0.5)
     nn.init.normal_(model.visual.positional_embedding)
@@ -207,21 +207,18 @@ def to(batch: Batch, device: torch.device) -> Batch:
     return Batch(*(tensor.to(device) for tensor in vars(batch).values()))
 
 
-def original_layout(model: LongCLIP, seen: Tensor) -> dict[str, Tensor]:
-    """The weights under the keys of the published LongCLIP checkpoints, in fp16.
+def published_weights(model: LongCLIP, seen: Tensor) -> dict[str, Tensor]:
+    """The weights as the published LongCLIP checkpoints hold them, in fp16.
 
-    Undoes what `longclip_cli.checkpoint.translate` does. Tokens never seen are zero, and so say nothing.
+    Undoes what loading does. Tokens never seen are zero, and so say nothing.
     """
     weights = {name: tensor.float().cpu() for name, tensor in model.state_dict().items()}
     for name in weights:
-        if ".mlp.c_fc." in name:
+        if name.endswith(SCALED_FOR_QUICK_GELU):
             weights[name] = weights[name] / QUICK_GELU_SCALE
-        elif name.endswith(".mlp.c_proj.weight"):
-            weights[name] = weights[name] * QUICK_GELU_SCALE
     weights["token_embedding.weight"] = weights["token_embedding.weight"] * seen[:, None]
-    weights["positional_embedding_res"] = weights["positional_embedding"]
     weights["logit_scale"] = torch.tensor(math.log(100))
-    return {name: tensor.half().contiguous() for name, tensor in weights.items()}
+    return {name: tensor.half().contiguous() for name, tensor in original_layout(weights, SIZES.patch_size).items()}
 
 
 def main() -> None:
@@ -232,7 +229,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
     model, seen = train(options.steps, torch.device(options.device))
-    save_file(original_layout(model, seen), options.output, metadata={"format": "pt"})
+    save_file(published_weights(model, seen), options.output, metadata={"format": "pt"})
     print(f"{options.output}: {options.output.stat().st_size:,} bytes")
 
 

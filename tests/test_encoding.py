@@ -1,0 +1,106 @@
+"""Batches of images and texts, and devices whose memory is too small for them."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from longclip_cli.checkpoint import load_model
+from longclip_cli.encoding import CPU_LIMITS, Encoder, length_batches
+from longclip_cli.errors import DeviceError
+from longclip_cli.loading import load_text
+from longclip_cli.remembering import ImageInput, TextInput
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def model(checkpoint):
+    return load_model(str(checkpoint), CPU, torch.float32)
+
+
+def random_images(count):
+    generator = torch.Generator().manual_seed(0)
+    return [ImageInput(torch.randint(256, (3, 112, 112), dtype=torch.uint8, generator=generator)) for _ in range(count)]
+
+
+def count_calls(monkeypatch, model, name):
+    sizes = []
+    encode = getattr(model, name)
+    monkeypatch.setattr(model, name, lambda batch, *rest: sizes.append(len(batch)) or encode(batch, *rest))
+    return sizes
+
+
+def test_what_is_shared_is_encoded_once_and_what_is_encoded_not_again(model, monkeypatch):
+    images, texts = random_images(3), [load_text(text, 248) for text in ("one", "two", "three")]
+    encoder = Encoder(model, CPU, batch_size=2)
+    image_calls = count_calls(monkeypatch, model, "encode_image")
+    text_calls = count_calls(monkeypatch, model, "encode_text")
+    order = [0, 1, 0, 2, 2, 0]
+    features = encoder.encode_images(images[i] for i in order), encoder.encode_texts(texts[i] for i in order)
+    assert (image_calls, text_calls) == ([2, 1], [3])
+    again = encoder.encode_images(images[i] for i in order), encoder.encode_texts(texts[i] for i in order)
+    assert (image_calls, text_calls) == ([2, 1], [3])
+    for first, second in zip(features, again, strict=True):
+        assert torch.equal(first, second)
+        assert torch.equal(first[0], first[2])
+        assert not torch.equal(first[0], first[1])
+
+
+def test_an_encoded_image_holds_no_pixels(model):
+    (image,) = images = random_images(1)
+    Encoder(model, CPU).encode_images(images)
+    assert image.pixel_values is None
+
+
+def test_small_networks_get_larger_batches(model):
+    assert Encoder(model, CPU).batch_size == CPU_LIMITS.image_positions // model.sizes.image_positions
+    assert Encoder(model, CPU, batch_size=5).batch_size == 5
+
+
+@given(st.lists(st.integers(2, 248), min_size=1, max_size=60), st.integers(248, 2000), st.integers(0, 500))
+def test_text_batches_hold_every_text_once_with_few_positions_and_little_padding(lengths, positions, worth_a_batch):
+    texts = [TextInput([length] * length, is_cut=False) for length in lengths]
+    batches = list(length_batches(texts, positions, worth_a_batch))
+    assert {id(text) for batch in batches for text in batch} == {id(text) for text in texts}
+    assert [len(text.token_ids) for batch in batches for text in batch] == sorted(lengths)
+    for batch in batches:
+        padded = len(batch) * len(batch[-1].token_ids)
+        assert padded <= positions
+        assert padded - sum(len(text.token_ids) for text in batch) <= worth_a_batch
+
+
+def fail_above(model, monkeypatch, name, most):
+    encode = getattr(model, name)
+
+    def encode_few(batch, *rest):
+        if len(batch) > most:
+            raise torch.OutOfMemoryError("tried to allocate more than there is")
+        return encode(batch, *rest)
+
+    monkeypatch.setattr(model, name, encode_few)
+
+
+def test_out_of_memory_halves_the_batch_once_for_the_rest_of_the_run(model, monkeypatch, caplog):
+    expected = Encoder(model, CPU).encode_images(random_images(20))
+    encoder = Encoder(model, CPU, batch_size=16)
+    fail_above(model, monkeypatch, "encode_image", 5)
+    for _ in range(2):
+        assert torch.allclose(encoder.encode_images(random_images(20)), expected, atol=1e-5)
+    assert [record.message for record in caplog.records] == [
+        f"out of memory on cpu: going on with --batch-size {size}" for size in (8, 4)
+    ]
+
+
+def test_out_of_memory_with_texts_halves_the_batch_too(model, monkeypatch):
+    texts = [f"{'word ' * 60}{number}" for number in range(8)]
+    expected = Encoder(model, CPU).encode_texts(load_text(text, 248) for text in texts)
+    encoder = Encoder(model, CPU, batch_size=16)
+    fail_above(model, monkeypatch, "encode_text", 2)
+    assert torch.allclose(encoder.encode_texts(load_text(text, 248) for text in texts), expected, atol=1e-5)
+
+
+def test_out_of_memory_with_a_single_image_ends_the_run(model, monkeypatch):
+    fail_above(model, monkeypatch, "encode_image", 0)
+    with pytest.raises(DeviceError, match="out of memory on cpu with a single image"):
+        Encoder(model, CPU, batch_size=2).encode_images(random_images(3))

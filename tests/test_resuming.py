@@ -15,7 +15,6 @@ import pytest
 from conftest import (
     ENVIRONMENT,
     GOLDEN,
-    PICTURES,
     golden_rows,
     jsonl,
     longclip_score,
@@ -124,9 +123,11 @@ def test_an_interrupted_run_finishes_the_rows_in_hand_and_says_how_to_go_on(tiny
 
 
 def test_a_second_interrupt_stops_at_once_even_within_a_batch(base_checkpoint, tmp_path):
-    row = {"image_path": str(PICTURES / "rocket.jpg"), "text": "A rocket."}
-    arguments = ("-m", base_checkpoint, "-b", 64, "-o", tmp_path / "out.jsonl")
-    (tmp_path / "in.jsonl").write_text(jsonl(*[row] * 2000))
+    for number in range(200):  # no two alike, or they would be scored in no time
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / f"{number}.png")
+    arguments = ("-m", base_checkpoint, "-b", 64, "-o", tmp_path / "out.jsonl", "--image-root", tmp_path)
+    rows = [{"image_path": f"{number}.png", "text": "A red square."} for number in range(200)]
+    (tmp_path / "in.jsonl").write_text(jsonl(*rows))
     with start_longclip_score(tmp_path / "in.jsonl", *arguments) as process:
         wait_until((tmp_path / "out.jsonl.partial").exists, process)
         time.sleep(4)  # it takes many times as long over its first rows
@@ -418,6 +419,8 @@ def faulty(*arguments, **options):
         raise ZeroDivisionError("injected")
     return original(*arguments, **options)
 {target}.{name} = faulty
+from PIL import Image
+
 from longclip_cli.cli import main
 main()
 """

@@ -21,6 +21,7 @@ from conftest import (
     parse_jsonl,
     start_longclip_score,
 )
+from PIL import Image
 
 IMAGES = GOLDEN / "images"
 SECONDS = 120  # after which something that should happen has not

@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: test check stress demo clean
+.PHONY: test check stress demo bench clean
 
 # Everything a commit has to pass.
 test: check
@@ -22,6 +22,13 @@ stress: $(INSTALLED)
 demo: $(INSTALLED)
 	$(BIN)/longclip-score examples/scenes.jsonl --image-root examples --model demo -o .venv/scenes.jsonl
 	$(BIN)/python examples/compare.py .venv/scenes.jsonl
+
+# Speed and memory against a plain loop, side by side: half an hour. BENCH='--device cuda' measures a GPU.
+bench: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt transformers
+	# For the photographs in them alone.
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps scikit-image scikit-learn
+	$(BIN)/python benchmarks/benchmark.py $(BENCH)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -113,6 +113,10 @@ def score(
     max_pixels: Annotated[
         int, typer.Option(min=1, help="Refuse larger images before they are decoded.")
     ] = DEFAULTS.max_pixels,
+    fast_decode: Annotated[
+        bool,
+        typer.Option("--fast-decode", help="Decode large JPEGs at a reduced size: quicker, not quite the same scores."),
+    ] = DEFAULTS.fast_decode,
     summary: Annotated[
         Path | None, typer.Option(metavar="FILE", show_default="none", help="Also write the run's summary as JSON.")
     ] = DEFAULTS.summary,
@@ -159,6 +163,7 @@ def score(
             prefetch=prefetch,
             max_errors=max_errors,
             max_pixels=max_pixels,
+            fast_decode=fast_decode,
             summary=summary,
             resume=resume,
         )

@@ -41,9 +41,11 @@ def limit_pixels(max_pixels: int) -> None:
     warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 
-def load_image(path: Path, image_size: int) -> Tensor:
+def load_image(path: Path, image_size: int, *, fast_decode: bool = False) -> Tensor:
     """The pixels of an image file, `[3, image_size, image_size]` uint8.
 
+    With `fast_decode` a JPEG is decoded to an eighth, a quarter or half of its size where that is no smaller than
+    what it is resized to: quicker, and not quite the same pixels.
     Raises `RowError` for whatever is not a regular file that Pillow decodes to its end.
     """
     check_regular_file(path)
@@ -52,7 +54,9 @@ def load_image(path: Path, image_size: int) -> Tensor:
         # Resizing makes a large image of a small one that is very long and thin.
         if Image.MAX_IMAGE_PIXELS and width * height > Image.MAX_IMAGE_PIXELS:
             raise too_many_pixels(path, f"{width * height} pixels once resized")
-        return to_pixels(image, image_size)
+        if fast_decode:
+            image.draft("RGB", (width, height))
+        return to_pixels(image, image_size, (width, height))
 
 
 def check_regular_file(path: Path) -> FileVersion:
@@ -110,11 +114,14 @@ def safe_formats() -> tuple[str, ...]:
     return tuple(name for name in Image.ID if name not in NEVER_DECODED)
 
 
-def to_pixels(image: Image.Image, image_size: int) -> Tensor:
-    """An image made RGB, resized and centre-cropped, `[3, image_size, image_size]` uint8."""
+def to_pixels(image: Image.Image, image_size: int, size: tuple[int, int] | None = None) -> Tensor:
+    """An image made RGB, resized and centre-cropped, `[3, image_size, image_size]` uint8.
+
+    `size` is what to resize it to, if that is not to be told from its own width and height.
+    """
     if image.mode != "RGB":
         image = image.convert("RGB")
-    width, height = size = resized(image.size, image_size)
+    width, height = size = size or resized(image.size, image_size)
     if image.size != size:
         image = image.resize(size, Image.Resampling.BICUBIC)
     left, top = round((width - image_size) / 2), round((height - image_size) / 2)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from queue import Empty, Queue
-from threading import Event, Thread
 
 from longclip_cli.errors import RowError
 from longclip_cli.images import check_regular_file, load_image
@@ -20,6 +23,7 @@ from longclip_cli.stopwatch import Stopwatch
 from longclip_cli.tokenizer import tokenize
 
 SECONDS_TO_NOTICE_STOP = 0.2
+LOADING_NICENESS = 5
 REMEMBERED = 4096  # images, and as many texts: about 5 KB each
 
 
@@ -63,12 +67,19 @@ class RowLoader:
     """
 
     def __init__(
-        self, *, image_key: str, text_key: str, image_root: Path, image_size: int, context_length: int
+        self,
+        *,
+        image_key: str,
+        text_key: str,
+        image_root: Path,
+        image_size: int,
+        context_length: int,
+        fast_decode: bool = False,
     ) -> None:
         self._image_key = image_key
         self._text_key = text_key
         self._image_root = image_root
-        self._image_size = image_size
+        self._load_image = partial(load_image, image_size=image_size, fast_decode=fast_decode)
         self._context_length = context_length
         self._images: Memory[ImageInput] = Memory(REMEMBERED)
         self._texts: Memory[TextInput] = Memory(REMEMBERED)
@@ -82,7 +93,7 @@ class RowLoader:
             return LoadingRow(
                 record,
                 text=self._texts.recall(digest(text), lambda: load_text(text, self._context_length)),
-                image=self._images.recall((path, version), lambda: ImageInput(load_image(path, self._image_size))),
+                image=self._images.recall((path, version), lambda: ImageInput(self._load_image(path))),
             )
         except RowError as error:
             return LoadedRow(record, error.with_traceback(None))
@@ -97,6 +108,15 @@ def load_text(text: str, context_length: int) -> TextInput:
 def digest(text: str) -> bytes:
     """What tells one text from another, however long they are."""
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def yield_to_the_model() -> None:
+    """Lets this thread work where the network's threads leave a core idle, or wait for what it loads.
+
+    The threads of a matrix product wait for the last of them, so none should have to share its core.
+    """
+    if sys.platform == "linux":  # elsewhere this would be the priority of the whole process
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOADING_NICENESS)
 
 
 class Prefetch:
@@ -116,7 +136,7 @@ class Prefetch:
         ahead: int,
         is_live: bool,
         stopwatch: Stopwatch,
-        stop: Event,
+        stop: threading.Event,
     ) -> None:
         self._lines = lines
         self._load = load
@@ -124,10 +144,10 @@ class Prefetch:
         self._stopwatch = stopwatch
         self._stop = stop
         self._queue: Queue[Future[LoadingRow | LoadedRow] | None] = Queue(ahead)  # None is the end
-        self._is_closed = Event()
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="load")
+        self._is_closed = threading.Event()
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="load", initializer=yield_to_the_model)
         # A daemon, since nothing can wake a thread that waits for a line that nobody writes.
-        Thread(target=self._read, name="read", daemon=True).start()
+        threading.Thread(target=self._read, name="read", daemon=True).start()
 
     def __enter__(self) -> Prefetch:
         return self

@@ -187,12 +187,22 @@ class VisionTransformer(nn.Module):
         self.transformer = Transformer(sizes.vision)
         self.ln_post = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
         self.proj = nn.Parameter(torch.empty(width, sizes.embed_dim))
+        # (pixel / 255 - mean) / std, as one product and one sum for each value of a patch. They are on the CPU even
+        # where the weights are laid out on `meta`, since no checkpoint fills them.
+        mean, std = (
+            torch.tensor(rgb, device="cpu").repeat_interleave(sizes.patch_size**2) for rgb in (IMAGE_MEAN, IMAGE_STD)
+        )
+        self.pixel_scale = nn.Buffer(1 / (255 * std), persistent=False)
+        self.pixel_shift = nn.Buffer(-mean / std, persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalised pixels `[B, 3, image_size, image_size]` to `[B, E]`."""
-        patches = F.pixel_unshuffle(x, self.patch_size).flatten(2).transpose(1, 2)  # [B, L - 1, 3 * patch_size**2]
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        """`[B, 3, image_size, image_size]` uint8 RGB to `[B, E]`."""
+        grid = pixel_values.shape[-1] // self.patch_size
+        patches = pixel_values.unflatten(3, (grid, -1)).unflatten(2, (grid, -1)).permute(0, 2, 4, 1, 3, 5)
+        patches = patches.reshape(len(patches), grid**2, -1)  # [B, L - 1, 3 * patch_size**2]
+        patches = (patches * self.pixel_scale).add_(self.pixel_shift)
         x = self.conv1(patches.to(self.conv1.weight.dtype))  # [B, L - 1, W]
-        x = torch.cat([self.class_embedding.expand(len(x), 1, -1), x], dim=1)
+        x = torch.cat([self.class_embedding.expand(len(x), 1, -1), x.to(self.class_embedding.dtype)], dim=1)
         x = self.ln_pre(x + self.positional_embedding)
         class_token = torch.zeros(len(x), dtype=torch.long, device=x.device)
         return self.ln_post(self.transformer(x, class_token, causal=False)) @ self.proj
@@ -212,9 +222,6 @@ class LongCLIP(nn.Module):
         self.transformer = Transformer(sizes.text)
         self.ln_final = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
         self.text_projection = nn.Parameter(torch.empty(width, sizes.embed_dim))
-        # On the CPU even where the weights are laid out on `meta`: no checkpoint fills them.
-        self.image_mean = nn.Buffer(torch.tensor(IMAGE_MEAN, device="cpu").view(3, 1, 1), persistent=False)
-        self.image_std = nn.Buffer(torch.tensor(IMAGE_STD, device="cpu").view(3, 1, 1), persistent=False)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -223,8 +230,7 @@ class LongCLIP(nn.Module):
 
     def encode_image(self, pixel_values: Tensor) -> Tensor:
         """`[B, 3, image_size, image_size]` uint8 RGB to `[B, E]`."""
-        x = (pixel_values.float() / 255 - self.image_mean) / self.image_std
-        return self.visual(x.to(self.dtype))
+        return self.visual(pixel_values)
 
     def encode_text(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
         """`[B, L]` token ids to `[B, E]`; `L` may be anything up to `context_length`.

@@ -41,6 +41,7 @@ class ScoreOptions:
     prefetch: int | None = None
     max_errors: int | None = None
     max_pixels: int = 100_000_000
+    fast_decode: bool = False
     summary: Path | None = None
     resume: bool = False
 

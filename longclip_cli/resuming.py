@@ -27,6 +27,7 @@ def describe_run(options: ScoreOptions, source: Input) -> RunRecord:
         image_root=str(options.image_root.resolve()),
         model=file_fingerprint(find_checkpoint(options.model)),
         max_pixels=str(options.max_pixels),
+        fast_decode=str(options.fast_decode),
         precision=str(dtype).removeprefix("torch."),
         output_format=str(OUTPUT_FORMAT),
         version=__version__,

@@ -32,6 +32,7 @@ class RunRecord:
     image_root: str
     model: str
     max_pixels: str
+    fast_decode: str
     precision: str
     output_format: str
     version: str

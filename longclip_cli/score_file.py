@@ -110,6 +110,7 @@ def scored_rows(
         image_root=options.image_root,
         image_size=scorer.model.sizes.image_size,
         context_length=scorer.model.sizes.context_length,
+        fast_decode=options.fast_decode,
     )
     progress.start(source.size)
     return score_lines(

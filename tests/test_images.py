@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 import torch
-from conftest import GOLDEN
+from conftest import GOLDEN, PICTURES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -86,3 +86,26 @@ def test_a_mutated_file_is_decoded_or_refused_as_a_row(tmp_path_factory, data):
     else:
         with suppress(RowError):  # that may be a damage which only the conversion to RGB meets
             assert load_image(path, 32).shape == (3, 32, 32)
+
+
+def test_fast_decoding_gives_nearly_the_same_pixels_of_a_jpeg_and_the_same_of_a_png(tmp_path):
+    with Image.open(PICTURES / "astronaut.png") as photo:
+        photo.convert("RGB").resize((1023, 1371)).save(tmp_path / "a.jpg", quality=95)
+        photo.convert("RGB").resize((1023, 1371)).save(tmp_path / "a.png")
+    full, fast = (load_image(tmp_path / "a.jpg", 224, fast_decode=fast).float() for fast in (False, True))
+    assert full.shape == fast.shape == (3, 224, 224)
+    assert not torch.equal(full, fast)
+    assert (full - fast).abs().mean() < 3
+    assert torch.equal(load_image(tmp_path / "a.png", 224), load_image(tmp_path / "a.png", 224, fast_decode=True))
+
+
+@given(st.integers(30, 700), st.integers(30, 700), st.sampled_from([32, 56]))
+@settings(max_examples=25, deadline=None)
+def test_fast_decoding_gives_pixels_of_the_network_s_size_whatever_the_image_s(
+    tmp_path_factory, width, height, image_size
+):
+    file = tmp_path_factory.mktemp("grey") / "grey.jpg"
+    Image.new("L", (width, height), 100).save(file)
+    pixels = load_image(file, image_size, fast_decode=True)
+    assert pixels.shape == (3, image_size, image_size)
+    assert (pixels.float() - 100).abs().max() <= 1

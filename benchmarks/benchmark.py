@@ -21,8 +21,9 @@ from corpus import captions, checkpoint_path, write_rows
 from operations import image_operations, text_operations
 from processes import COMMAND, ToolRun, run_script, run_tool, seconds_to_first_line
 
-from longclip_cli.checkpoint import read_state_dict, sizes_from_shapes
 from longclip_cli.images import load_image
+from longclip_cli.sizes import sizes_from_shapes
+from longclip_cli.state_dict import read_state_dict
 from longclip_cli.tokenizer import byte_pair_encoder, tokenize
 
 SHAPES = ("ViT-B/16", "ViT-L/14@336")
@@ -49,7 +50,7 @@ class Case:
 
     def operations(self) -> int:
         """The arithmetic the rows need, each image once."""
-        sizes = sizes_from_shapes(read_state_dict(self.checkpoint).tensors)
+        sizes = sizes_from_shapes(read_state_dict(self.checkpoint).tensors, {})
         rows = [json.loads(line) for line in self.rows.read_text().splitlines()]
         lengths = [len(tokenize(row["text"], sizes.context_length).ids) for row in rows]
         return len({row["image_path"] for row in rows}) * image_operations(sizes) + text_operations(sizes, lengths)

@@ -64,9 +64,13 @@ def score(
             "--model",
             metavar="MODEL",
             envvar="LONGCLIP_MODEL",
-            help="Checkpoint file, folder, Hub id, or demo, which is built in.",
+            help="Checkpoint file, folder, Hub id, longclip-b, longclip-l, longclip-l-336, or demo, which is built in.",
         ),
     ] = DEFAULTS.model,
+    revision: Annotated[
+        str | None,
+        typer.Option(metavar="REV", show_default="main", help="Branch, tag or commit of a model on the Hub."),
+    ] = DEFAULTS.revision,
     image_key: Annotated[
         str, typer.Option(metavar="KEY", help="Field that holds the image's path.")
     ] = DEFAULTS.image_key,
@@ -102,7 +106,7 @@ def score(
         int, typer.Option("-j", "--workers", min=1, show_default="cores", help="Threads that decode images.")
     ] = DEFAULTS.workers,
     prefetch: Annotated[
-        int | None, typer.Option(min=1, show_default="16 batches", help="Rows decoded ahead, at most.")
+        int | None, typer.Option(min=1, show_default="8 batches", help="Rows decoded ahead, at most.")
     ] = DEFAULTS.prefetch,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from an interrupted run of the same command.")
@@ -145,6 +149,7 @@ def score(
     # Threads of a matrix product that wait for each other by spinning take the cores from those that decode,
     # and from other programs: on a busy machine that made a small network several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # what comes of its warnings is told in one line
     if quiet:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
@@ -152,6 +157,7 @@ def score(
             input=input or DEFAULTS.input,
             output=output,
             model=model,
+            revision=revision,
             image_key=image_key,
             text_key=text_key,
             output_key=output_key,

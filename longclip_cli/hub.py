@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from longclip_cli.errors import CheckpointError
 
 DEMO_MODEL = "demo"  # comes with the package
+SHORT_NAMES = {
+    "longclip-b": "BeichenZhang/LongCLIP-B",
+    "longclip-l": "BeichenZhang/LongCLIP-L",
+    "longclip-l-336": "BeichenZhang/LongCLIP-L-336px",
+}
 CHECKPOINT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
+INDEX_SUFFIX = ".index.json"  # model.safetensors.index.json names the files of a checkpoint in several
+PART_OF_SEVERAL = re.compile(r"-\d+-of-\d+\.\w+$")
+DEFAULT_REVISION = "main"
+SECONDS_TO_ANSWER = 10
 
 
 def looks_like_hub_id(model: str) -> bool:
@@ -18,32 +28,54 @@ def looks_like_hub_id(model: str) -> bool:
 
 
 def pick_checkpoint(names: Iterable[str], *, where: str) -> str:
-    """The file to load of a folder's or repository's: safetensors first, then one that is named for LongCLIP."""
-    candidates = [name for name in names if name.endswith(CHECKPOINT_SUFFIXES)]
+    """The file to load of a folder's or repository's: safetensors first, then one that is named for LongCLIP.
+
+    For a checkpoint in several files it is their index.
+    """
+    candidates = [
+        name
+        for name in names
+        if name.removesuffix(INDEX_SUFFIX).endswith(CHECKPOINT_SUFFIXES) and not PART_OF_SEVERAL.search(name)
+    ]
     if not candidates:
         raise CheckpointError(f"no checkpoint in {where} (looked for {', '.join(CHECKPOINT_SUFFIXES)})")
     return min(
         candidates,
-        key=lambda name: (not name.endswith(".safetensors"), "longclip" not in name.lower(), name),
+        key=lambda name: (
+            ".safetensors" not in name,
+            name.endswith(INDEX_SUFFIX),
+            "longclip" not in name.lower(),
+            name,
+        ),
     )
 
 
-def download(repo_id: str) -> Path:
+def download(repo_id: str, revision: str | None = None) -> Path:
     """The checkpoint file of a Hub repository: from the network, or from the cache when there is none.
 
-    Raises `CheckpointError`.
+    What belongs to it, its other parts and its `config.json`, then lies beside it. `revision` is a branch, tag or
+    commit. Raises `CheckpointError`.
     """
-    from huggingface_hub import HfApi, hf_hub_download, snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
+    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     try:
-        files = HfApi().model_info(repo_id, timeout=10).siblings or []
-        name = pick_checkpoint((file.rfilename for file in files), where=f"the Hub repository {repo_id}")
-        return Path(hf_hub_download(repo_id, name))
+        found = HfApi().model_info(repo_id, revision=revision, timeout=SECONDS_TO_ANSWER)
+        names = [file.rfilename for file in found.siblings or []]
+        checkpoint = pick_checkpoint(names, where=f"the Hub repository {repo_id}")
+        paths = {name: hf_hub_download(repo_id, name, revision=revision) for name in belonging_to(checkpoint, names)}
+        return Path(paths[checkpoint])
     except CheckpointError:
         raise
     except HFValidationError as error:
         raise CheckpointError(f"{repo_id} is neither a file or folder here nor a Hub id: {error}") from error
+    except RevisionNotFoundError as error:
+        raise CheckpointError(f"{repo_id}: the Hub has no revision {revision} of it") from error
     except (GatedRepoError, RepositoryNotFoundError) as error:
         raise CheckpointError(
             f"{repo_id}: the Hub has no such model, or only for those who are logged in (hf auth login)"
@@ -51,12 +83,38 @@ def download(repo_id: str) -> Path:
     except Exception as error:  # no network: each release of the Hub's client has its own errors for that
         unreachable = error
     try:
-        folder = Path(snapshot_download(repo_id, local_files_only=True))
-        return folder / pick_checkpoint((path.name for path in folder.iterdir()), where="the cached copy")
-    except (OSError, CheckpointError):
+        return cached_checkpoint(repo_id, revision or DEFAULT_REVISION)
+    except CheckpointError:
         raise CheckpointError(
-            f"cannot download {repo_id} ({unreachable}), and no copy is cached. Three ways out: "
+            f"cannot download {repo_id} ({' '.join(str(unreachable).split())}), and no copy is cached. Three ways out: "
             "--model with a local checkpoint; the same in the environment variable LONGCLIP_MODEL; or "
             f"'hf download {repo_id}' (huggingface-cli download in older releases) on a machine with a network, "
             f"and its cache copied here. To see the tool work without any of that: --model {DEMO_MODEL}"
         ) from unreachable
+
+
+def belonging_to(checkpoint: str, names: Iterable[str]) -> list[str]:
+    """Of a repository's files those without which this checkpoint is not whole: itself, its parts, its config."""
+    # The parts of model.safetensors.index.json are model-00001-of-00002.safetensors and so on.
+    stem, _, suffix = checkpoint.removesuffix(INDEX_SUFFIX).rpartition(".")
+    is_part = re.compile(rf"{re.escape(stem)}-\d+-of-\d+\.{suffix}")
+    beside = f"{checkpoint.rpartition('/')[0]}/config.json".lstrip("/")
+    return [
+        name
+        for name in names
+        if name in (checkpoint, beside) or (checkpoint.endswith(INDEX_SUFFIX) and is_part.fullmatch(name))
+    ]
+
+
+def cached_checkpoint(repo_id: str, revision: str) -> Path:
+    """The checkpoint file of a repository in the Hub's cache; raises `CheckpointError` if there is none."""
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    with suppress(CacheNotFound):
+        for repository in scan_cache_dir().repos:
+            for cached in repository.revisions:
+                if repository.repo_id == repo_id and revision in (*cached.refs, cached.commit_hash):
+                    names = (path.name for path in cached.snapshot_path.iterdir())
+                    return cached.snapshot_path / pick_checkpoint(names, where="the cached copy")
+    raise CheckpointError(f"no cached copy of {repo_id}")

@@ -1,7 +1,12 @@
-"""Names and shapes of a checkpoint's tensors, and those that the network has for them."""
+"""Names and shapes of a checkpoint's tensors: the original's, those of Transformers, and the network's own.
+
+Each is told from the others by its keys. The original names are those of OpenAI's CLIP, to which LongCLIP adds
+`positional_embedding_res`.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import torch
@@ -10,28 +15,85 @@ from torch import Tensor
 # LongCLIP keeps CLIP's first 20 positions as trained and stretches the rest (paper, section 3.1);
 # its checkpoints hold two tables, of which each serves its own positions.
 KEPT_POSITIONS = 20
-UNUSED_KEYS = ("logit_scale",)  # the training temperature: scores are plain cosines
+CLIP_CONTEXT_LENGTH = 77
+UNUSED_KEYS = (
+    "logit_scale",  # the training temperature: scores are plain cosines
+    "input_resolution",  # three numbers that OpenAI's state dicts repeat beside the shapes that show them
+    "context_length",
+    "vocab_size",
+)
+# Transformers' names, less the tower's prefix. Buffers that number the positions are left out.
+TRANSFORMERS_TEXT = {
+    "embeddings.token_embedding.": "token_embedding.",
+    "embeddings.position_embedding.weight": "positional_embedding",
+    "embeddings.position_embedding_res": "positional_embedding_res",
+    "encoder.layers.": "transformer.resblocks.",
+    "final_layer_norm.": "ln_final.",
+}
+TRANSFORMERS_VISION = {
+    "embeddings.class_embedding": "visual.class_embedding",
+    "embeddings.patch_embedding.": "visual.conv1.",
+    "embeddings.position_embedding.weight": "visual.positional_embedding",
+    "pre_layrnorm.": "visual.ln_pre.",  # spelt so
+    "encoder.layers.": "visual.transformer.resblocks.",
+    "post_layernorm.": "visual.ln_post.",
+}
+TRANSFORMERS_BLOCK = {
+    ".layer_norm1.": ".ln_1.",
+    ".layer_norm2.": ".ln_2.",
+    ".self_attn.": ".attn.",
+    ".mlp.fc1.": ".mlp.c_fc.",
+    ".mlp.fc2.": ".mlp.c_proj.",
+}
+TRANSFORMERS_PROJECTIONS = {"text_projection.weight": "text_projection", "visual_projection.weight": "visual.proj"}
+
+
+def original_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors that matter under the original's names, as views of them.
+
+    Query, key and value stay apart where they are, under `attn.q_proj.` and so on, which the original does not have.
+    """
+    renamed: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        if tower := re.match(r"(text|vision)_model\.(?:\1_model\.)?", name):
+            names = TRANSFORMERS_TEXT if tower[1] == "text" else TRANSFORMERS_VISION
+            rest = name[tower.end() :]
+            for theirs, ours in names.items():
+                if rest.startswith(theirs):
+                    renamed[with_block_names(ours + rest.removeprefix(theirs))] = tensor
+        elif name in TRANSFORMERS_PROJECTIONS:
+            renamed[TRANSFORMERS_PROJECTIONS[name]] = tensor.mT if tensor.dim() == 2 else tensor
+        elif name not in UNUSED_KEYS:
+            renamed[name] = tensor
+    return renamed
+
+
+def with_block_names(name: str) -> str:
+    """A name with Transformers' parts of a block replaced by the original's."""
+    for theirs, ours in TRANSFORMERS_BLOCK.items():
+        name = name.replace(theirs, ours)
+    return name
 
 
 def network_layout(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of an original checkpoint under the names and in the shapes that `LongCLIP` has, as views of them."""
+    """Tensors under the original's names as `LongCLIP` has them: views of them, but for the positional table."""
     weights: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        if ".attn.in_proj_" in name:
+        if ".attn.in_proj_" in name and tensor.dim():
             block, _, kind = name.partition("in_proj_")
             weights |= {f"{block}{part}_proj.{kind}": view for part, view in zip("qkv", tensor.chunk(3), strict=False)}
         elif name == "visual.conv1.weight":
             weights[name] = tensor.flatten(1)
-        elif name == "positional_embedding":
+        elif name == "positional_embedding" and "positional_embedding_res" in tensors:
             stretched = tensors["positional_embedding_res"]
             weights[name] = torch.cat([tensor[:KEPT_POSITIONS], stretched[KEPT_POSITIONS:]])
-        elif name not in UNUSED_KEYS and name != "positional_embedding_res":
+        elif name != "positional_embedding_res":
             weights[name] = tensor
     return weights
 
 
 def original_layout(weights: Mapping[str, Tensor], patch_size: int) -> dict[str, Tensor]:
-    """The reverse: a network's weights as the original checkpoints hold them, the positional table twice."""
+    """A network's weights as the original checkpoints hold them; LongCLIP's positional table stands there twice."""
     tensors = {}
     for name, tensor in weights.items():
         if ".attn.q_proj." in name:
@@ -39,7 +101,7 @@ def original_layout(weights: Mapping[str, Tensor], patch_size: int) -> dict[str,
             tensors[name.replace(".q_proj.", ".in_proj_")] = torch.cat(parts)
         elif name == "visual.conv1.weight":
             tensors[name] = tensor.unflatten(1, (3, patch_size, patch_size))
-        elif name == "positional_embedding":
+        elif name == "positional_embedding" and len(tensor) > CLIP_CONTEXT_LENGTH:
             tensors |= {name: tensor, "positional_embedding_res": tensor.clone()}
         elif ".k_proj." not in name and ".v_proj." not in name:
             tensors[name] = tensor

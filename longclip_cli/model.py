@@ -14,6 +14,7 @@ Shapes in the comments: B batch, L positions, W channels (width), H heads, E cha
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,9 +22,10 @@ from torch.nn import functional as F
 
 from longclip_cli.packing import packed_linear
 
-HEAD_DIM = 64  # channels of an attention head, in every published CLIP and LongCLIP
+HEAD_DIM = 64  # channels of an attention head, in every published LongCLIP and nearly every CLIP
 LAYER_NORM_EPS = 1e-5
 QUICK_GELU_SCALE = 1.702
+Activation = Literal["quick_gelu", "gelu"]
 SCALED_FOR_QUICK_GELU = (".ln_2.weight", ".ln_2.bias", ".mlp.c_fc.bias", ".mlp.c_proj.bias")
 IMAGE_MEAN = (0.48145466, 0.4578275, 0.40821073)  # of RGB in [0, 1], from CLIP's preprocessing
 IMAGE_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -31,10 +33,12 @@ IMAGE_STD = (0.26862954, 0.26130258, 0.27577711)
 
 @dataclass(frozen=True)
 class TowerSizes:
-    """Width (channels) and number of blocks of one transformer tower."""
+    """Width (channels) and number of blocks of one transformer tower, channels of a head, and what its MLPs apply."""
 
     width: int
     layers: int
+    head_dim: int = HEAD_DIM
+    activation: Activation = "quick_gelu"
 
 
 @dataclass(frozen=True)
@@ -71,8 +75,9 @@ class Linear(nn.Linear):
 class Attention(nn.Module):
     """Multi-head self-attention."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, head_dim: int) -> None:
         super().__init__()
+        self.head_dim = head_dim
         self.q_proj = Linear(width, width)
         self.k_proj = Linear(width, width)
         self.v_proj = Linear(width, width)
@@ -83,13 +88,16 @@ class Attention(nn.Module):
 
         With `causal` a position sees itself and those before it; `visible` is a `[B, 1, Q, L]` mask of what is seen.
         """
-        q, k, v = heads(self.q_proj(query)), heads(self.k_proj(x)), heads(self.v_proj(x))  # [B, H, Q or L, 64]
+        q, k, v = (
+            y.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # [B, H, Q or L, head_dim]
+            for y in (self.q_proj(query), self.k_proj(x), self.v_proj(x))
+        )
         y = attend(q, k, v, visible=visible, causal=causal)
         return self.out_proj(y.transpose(1, 2).flatten(2))
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, *, visible: Tensor | None, causal: bool) -> Tensor:
-    """Scaled dot-product attention, `[B, H, Q, 64]`.
+    """Scaled dot-product attention, `[B, H, Q, head_dim]`.
 
     The CPU does it in float32, since its kernel for smaller types is slower and less exact.
     """
@@ -98,26 +106,24 @@ def attend(q: Tensor, k: Tensor, v: Tensor, *, visible: Tensor | None, causal: b
     return F.scaled_dot_product_attention(q, k, v, visible, is_causal=causal)
 
 
-def heads(x: Tensor) -> Tensor:
-    """The channels of each attention head: `[B, L, W]` to `[B, H, L, 64]`."""
-    return x.unflatten(-1, (-1, HEAD_DIM)).transpose(1, 2)
-
-
 class MLP(nn.Module):
-    """The two linear layers of a block with SiLU between them, which is QuickGELU if its scale stands around them.
+    """The two linear layers of a block with GELU or SiLU between them, `1 / output_scale` times too large.
 
-    QuickGELU is `x * sigmoid(1.702 x) = silu(1.702 x) / 1.702`. The first factor is in the layer norm before and in
-    the first bias, the second is applied where the block adds the result, 1.702 times too large, to its input.
+    QuickGELU is `x * sigmoid(1.702 x) = silu(1.702 x) / 1.702`. Loading puts the first factor into the layer norm
+    before and the first bias; the second is left to where the block adds the result to its input.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, sizes: TowerSizes) -> None:
         super().__init__()
-        self.c_fc = Linear(width, 4 * width)
-        self.c_proj = Linear(4 * width, width)
+        self.c_fc = Linear(sizes.width, 4 * sizes.width)
+        self.c_proj = Linear(4 * sizes.width, sizes.width)
+        self.is_quick = sizes.activation == "quick_gelu"
+        self.output_scale = 1 / QUICK_GELU_SCALE if self.is_quick else 1.0
 
     def forward(self, x: Tensor) -> Tensor:
         """`[..., W]` to `[..., W]`."""
-        return self.c_proj(F.silu(self.c_fc(x), inplace=True))
+        hidden = self.c_fc(x)
+        return self.c_proj(F.silu(hidden, inplace=True) if self.is_quick else F.gelu(hidden))
 
 
 class ResidualAttentionBlock(nn.Module):
@@ -126,30 +132,31 @@ class ResidualAttentionBlock(nn.Module):
     The residual stream `x` may be of a wider type than the linear layers work in.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, sizes: TowerSizes) -> None:
         super().__init__()
-        self.ln_1 = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
-        self.attn = Attention(width)
-        self.ln_2 = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
-        self.mlp = MLP(width)
+        self.ln_1 = nn.LayerNorm(sizes.width, eps=LAYER_NORM_EPS)
+        self.attn = Attention(sizes.width, sizes.head_dim)
+        self.ln_2 = nn.LayerNorm(sizes.width, eps=LAYER_NORM_EPS)
+        self.mlp = MLP(sizes)
 
     def forward(self, x: Tensor, *, causal: bool) -> Tensor:
         """`[B, L, W]` to `[B, L, W]`."""
-        dtype = self.mlp.c_fc.weight.dtype
-        normed = self.ln_1(x).to(dtype)
-        x = x + self.attn(normed, normed, causal=causal)
-        return torch.add(x, self.mlp(self.ln_2(x).to(dtype)), alpha=1 / QUICK_GELU_SCALE)
+        normed = self.ln_1(x).to(self.mlp.c_fc.weight.dtype)
+        return self._with_mlp(x + self.attn(normed, normed, causal=causal))
 
     def pool(self, x: Tensor, position: Tensor, visible: Tensor | None) -> Tensor:
         """The block's output at one position (`[B]`) of each sequence: `[B, L, W]` to `[B, W]`.
 
         `visible` is a `[B, 1, 1, L]` mask of the positions it sees; `None` means all.
         """
-        dtype = self.mlp.c_fc.weight.dtype
         index = position[:, None, None].expand(-1, 1, x.shape[-1])  # [B, 1, W]
-        normed = self.ln_1(x).to(dtype)
-        x = x.gather(1, index) + self.attn(normed, normed.gather(1, index), visible=visible)
-        return torch.add(x, self.mlp(self.ln_2(x).to(dtype)), alpha=1 / QUICK_GELU_SCALE).squeeze(1)
+        normed = self.ln_1(x).to(self.mlp.c_fc.weight.dtype)
+        pooled = x.gather(1, index) + self.attn(normed, normed.gather(1, index), visible=visible)
+        return self._with_mlp(pooled).squeeze(1)
+
+    def _with_mlp(self, x: Tensor) -> Tensor:
+        normed = self.ln_2(x).to(self.mlp.c_fc.weight.dtype)
+        return torch.add(x, self.mlp(normed), alpha=self.mlp.output_scale)
 
 
 class Transformer(nn.Module):
@@ -157,7 +164,7 @@ class Transformer(nn.Module):
 
     def __init__(self, sizes: TowerSizes) -> None:
         super().__init__()
-        self.resblocks = nn.ModuleList(ResidualAttentionBlock(sizes.width) for _ in range(sizes.layers))
+        self.resblocks = nn.ModuleList(ResidualAttentionBlock(sizes) for _ in range(sizes.layers))
 
     def forward(self, x: Tensor, position: Tensor, *, causal: bool) -> Tensor:
         """`[B, L, W]` and the position wanted of each, `[B]`, to `[B, W]`.

@@ -30,6 +30,7 @@ class ScoreOptions:
     input: str = STANDARD_STREAM
     output: str = STANDARD_STREAM
     model: str = DEFAULT_MODEL
+    revision: str | None = None
     image_key: str = "image_path"
     text_key: str = "text"
     output_key: str = "clip_score"

@@ -15,7 +15,7 @@ from longclip_cli.summary import Summary
 
 def describe_run(options: ScoreOptions, source: Input) -> RunRecord:
     """The record of the run that these options ask for. Finds the model, and downloads it if it has to be."""
-    from longclip_cli.checkpoint import find_checkpoint
+    from longclip_cli.checkpoint import checkpoint_files, find_checkpoint
     from longclip_cli.scorer import select_device, select_dtype
 
     dtype = select_dtype(options.precision, select_device(options.device))
@@ -25,7 +25,7 @@ def describe_run(options: ScoreOptions, source: Input) -> RunRecord:
         text_key=options.text_key,
         output_key=options.output_key,
         image_root=str(options.image_root.resolve()),
-        model=file_fingerprint(find_checkpoint(options.model)),
+        model=" ".join(map(file_fingerprint, checkpoint_files(find_checkpoint(options.model, options.revision)))),
         max_pixels=str(options.max_pixels),
         fast_decode=str(options.fast_decode),
         precision=str(dtype).removeprefix("torch."),

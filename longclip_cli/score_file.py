@@ -101,7 +101,13 @@ def scored_rows(
         from longclip_cli.scorer import LongCLIPScorer
         from longclip_cli.tokenizer import byte_pair_encoder
 
-        scorer = LongCLIPScorer.from_pretrained(options.model, options.device, options.precision, options.batch_size)
+        scorer = LongCLIPScorer.from_pretrained(
+            options.model,
+            options.device,
+            options.precision,
+            batch_size=options.batch_size,
+            revision=options.revision,
+        )
         byte_pair_encoder()  # or each worker thread would build its own
     limit_pixels(options.max_pixels)
     load = RowLoader(

@@ -23,7 +23,7 @@ from longclip_cli.model import LongCLIP
 from longclip_cli.remembering import ImageInput
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-BATCHES_IN_CHUNK = 8
+BATCHES_IN_CHUNK = 4
 ImageSource: TypeAlias = str | PathLike[str] | Image.Image
 Item = TypeVar("Item")
 
@@ -46,6 +46,17 @@ class LongCLIPScorer:
     """A LongCLIP on a device, that scores how well images and texts fit.
 
     `batch_size` is the number of images in one forward pass.
+
+    >>> scorer = LongCLIPScorer.from_pretrained("demo", "cpu")
+    >>> picture = Image.new("RGB", (64, 64), "white")
+    >>> fits, fits_less = scorer.score([picture, picture], ["There is nothing.", "There is a large red circle."])
+    >>> 0 <= fits_less <= 1 and 0 <= fits <= 1
+    True
+    >>> images, texts = scorer.encode_images([picture]), scorer.encode_texts(["There is nothing."])
+    >>> images.shape, texts.shape
+    (torch.Size([1, 64]), torch.Size([1, 64]))
+    >>> bool(abs((images @ texts.T + 1) / 2 - fits) < 1e-6)
+    True
     """
 
     def __init__(self, model: LongCLIP, device: torch.device, batch_size: int | None = None) -> None:
@@ -55,18 +66,25 @@ class LongCLIPScorer:
 
     @classmethod
     def from_pretrained(
-        cls, model: str, device: str = "auto", precision: str = "auto", batch_size: int | None = None
+        cls,
+        model: str,
+        device: str | None = None,
+        precision: str = "auto",
+        *,
+        batch_size: int | None = None,
+        revision: str | None = None,
     ) -> LongCLIPScorer:
-        """The scorer for a checkpoint file, folder, Hub id or `demo`, the built-in model.
+        """The scorer for a checkpoint file, folder, Hub id, short name (`longclip-l`) or `demo`, the built-in model.
 
-        `device` is `auto` (CUDA if there is one, else the CPU) or a PyTorch device; `precision` is `auto`
-        (fp16 on a GPU, fp32 on the CPU), `fp32`, `fp16` or `bf16`. Raises `CheckpointError`, `DeviceError`.
+        `device` is a PyTorch device; `None` or `auto` is CUDA if there is one, else the CPU. `precision` is `auto`
+        (fp16 on a GPU, fp32 on the CPU), `fp32`, `fp16` or `bf16`. `revision` is a branch, tag or commit on the Hub.
+        Raises `CheckpointError`, `DeviceError`, and `UsageError` for a device or precision that does not exist.
         """
-        on = select_device(device)
+        on = select_device(device or "auto")
         dtype = select_dtype(precision, on)
         if dtype == torch.float32:
             torch.backends.cudnn.allow_tf32 = False  # single precision is to be that in the convolution, too
-        return cls(load_model(model, on, dtype), on, batch_size)
+        return cls(load_model(model, on, dtype, revision), on, batch_size)
 
     @property
     def batch_size(self) -> int:
@@ -88,10 +106,6 @@ class LongCLIPScorer:
 
         An image is a path or a PIL image. Raises `RowError` for one that can't be read, `ValueError` where the two
         sequences are not of one length.
-
-        >>> scorer = LongCLIPScorer.from_pretrained("demo")
-        >>> scorer.score([], [])
-        []
         """
         if len(images) != len(texts):
             raise ValueError(f"{len(images)} images and {len(texts)} texts: each image needs one text")
@@ -168,4 +182,6 @@ def select_dtype(precision: str, device: torch.device) -> torch.dtype:
     """The type to compute in: half precision on a GPU and single on the CPU, unless one is named."""
     if precision == "auto":
         precision = "fp32" if device.type == "cpu" else "fp16"
+    if precision not in PRECISIONS:
+        raise UsageError(f"no such precision: {precision} (there are auto, {', '.join(PRECISIONS)})")
     return PRECISIONS[precision]

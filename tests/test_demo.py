@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from conftest import longclip_score, parse_jsonl
 
-from longclip_cli.checkpoint import find_checkpoint, read_state_dict
+from longclip_cli.checkpoint import find_checkpoint
+from longclip_cli.state_dict import read_state_dict
 from longclip_cli.tokenizer import tokenize
 
 ROOT = Path(__file__).parent.parent

@@ -5,8 +5,11 @@ import torch
 from conftest import GOLDEN, LOSSY, golden_rows
 from torch.nn import functional as F
 
-from longclip_cli.checkpoint import StateDict, build_model, load_model
+from longclip_cli.checkpoint import build_model, load_model
 from longclip_cli.images import load_image
+from longclip_cli.layouts import original_names
+from longclip_cli.sizes import sizes_from_shapes
+from longclip_cli.state_dict import StateDict
 from longclip_cli.tokenizer import tokenize
 
 CPU = torch.device("cpu")
@@ -15,6 +18,14 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def model(checkpoint):
     return load_model(str(checkpoint), CPU, torch.float32)
+
+
+def model_of(tensors, config=None):
+    """A network with such weights, which stay usable."""
+    tensors = original_names(tensors)
+    return build_model(
+        StateDict(tensors, is_mapped=False), sizes_from_shapes(tensors, config or {}), CPU, torch.float32
+    )
 
 
 def features(model, row):
@@ -71,7 +82,7 @@ def of_value(block):
     ],
 )
 def test_any_size_is_read_from_the_shapes(checkpoint_maker, sizes):
-    model = build_model(StateDict(checkpoint_maker.longclip(1, **sizes), is_mapped=False), CPU, torch.float32)
+    model = model_of(checkpoint_maker.longclip(1, **sizes))
     assert model.sizes.image_size == sizes["image_size"]
     assert model.sizes.context_length == 248
     side = sizes["image_size"]

@@ -28,7 +28,7 @@ def pairs():
 def test_the_batch_size_and_the_order_of_rows_change_no_score(checkpoint, pairs, batch_size):
     order = list(range(len(pairs))) * 2
     random.Random(0).shuffle(order)
-    scorer = LongCLIPScorer.from_pretrained(str(checkpoint), "cpu", "fp32", batch_size)
+    scorer = LongCLIPScorer.from_pretrained(str(checkpoint), "cpu", "fp32", batch_size=batch_size)
     scores = [score for chunk in chunks(order, 20) for score in scorer.submit([pairs[i] for i in chunk]).wait()]
     assert scores == pytest.approx([ROWS[i]["clip_score"] for i in order], abs=1e-4)
     exact = [(score, ROWS[i]) for i, score in zip(order, scores, strict=True) if ROWS[i]["image_path"] not in LOSSY]

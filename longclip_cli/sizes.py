@@ -1,0 +1,92 @@
+"""The sizes of a checkpoint's network: from its tensors' shapes, and from its `config.json` what shapes can't say.
+
+A `config.json` is believed about the activation and the number of heads alone: published ones are wrong about the
+image size.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from longclip_cli.errors import CheckpointError
+from longclip_cli.model import HEAD_DIM, Activation, LongCLIPSizes, TowerSizes
+from longclip_cli.state_dict import listing
+from longclip_cli.tokenizer import END_TOKEN
+
+CONFIG_FILE = "config.json"
+CONFIG_METADATA = "config"  # where `longclip-convert` leaves the same in a safetensors file
+DIMENSIONS = {
+    "visual.conv1.weight": 4,
+    "visual.positional_embedding": 2,
+    "visual.proj": 2,
+    "token_embedding.weight": 2,
+    "positional_embedding": 2,
+}
+
+
+def read_config(checkpoint: Path) -> dict[str, Any]:
+    """What is said beside a checkpoint about its towers, under `text_config` and `vision_config` as in Transformers.
+
+    It is looked for in the file itself, if that is safetensors, and in a `config.json` in its folder; empty if it is
+    in neither. Raises `CheckpointError` for a file that is no JSON.
+    """
+    text: str | bytes | None = None
+    try:
+        if checkpoint.suffix == ".safetensors":
+            with safe_open(checkpoint, "pt") as file:
+                text = (file.metadata() or {}).get(CONFIG_METADATA)
+        beside = checkpoint.parent / CONFIG_FILE
+        if text is None and beside.is_file():
+            text = beside.read_bytes()
+        config = json.loads(text or "{}")
+    except (OSError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"its {CONFIG_FILE} cannot be read: {error}") from error
+    return config if isinstance(config, dict) else {}
+
+
+def sizes_from_shapes(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> LongCLIPSizes:
+    """The network's sizes, from tensors under the original's names; raises `CheckpointError`."""
+    missing = [name for name, count in DIMENSIONS.items() if name not in tensors or tensors[name].dim() != count]
+    if missing:
+        found = f"it holds {listing(tensors)}" if tensors else "it is empty"
+        raise CheckpointError(f"not a LongCLIP or CLIP checkpoint: missing {listing(missing)}; {found}")
+    vocab_size = tensors["token_embedding.weight"].shape[0]
+    if vocab_size <= END_TOKEN:
+        raise CheckpointError(f"token_embedding.weight has {vocab_size} tokens, fewer than CLIP's {END_TOKEN + 1}")
+    table = tensors["positional_embedding"]
+    if tensors.get("positional_embedding_res", table).shape != table.shape:
+        raise CheckpointError("positional_embedding and positional_embedding_res are of different shapes")
+    width, _, _, patch_size = tensors["visual.conv1.weight"].shape
+    patches = tensors["visual.positional_embedding"].shape[0] - 1
+    return LongCLIPSizes(
+        embed_dim=tensors["visual.proj"].shape[1],
+        image_size=patch_size * round(patches**0.5),
+        patch_size=patch_size,
+        vision=tower_sizes(tensors, "visual.transformer.resblocks.", width, config.get("vision_config")),
+        context_length=table.shape[0],
+        vocab_size=vocab_size,
+        text=tower_sizes(tensors, "transformer.resblocks.", table.shape[1], config.get("text_config")),
+    )
+
+
+def tower_sizes(names: Iterable[str], prefix: str, width: int, config: Any) -> TowerSizes:
+    """A tower's sizes: its blocks are counted by their names."""
+    numbers = {name.removeprefix(prefix).split(".")[0] for name in names if name.startswith(prefix)}
+    if not numbers:
+        raise CheckpointError(f"not a LongCLIP or CLIP checkpoint: missing {prefix}0…")
+    config = config if isinstance(config, dict) else {}
+    heads = config.get("num_attention_heads", width / HEAD_DIM)
+    if heads not in range(1, width + 1) or width % heads:
+        raise CheckpointError(f"the blocks {prefix}… have {width} channels, which {heads} attention heads can't share")
+    activation = config.get("hidden_act", "quick_gelu")
+    if activation not in get_args(Activation):
+        raise CheckpointError(
+            f"its {CONFIG_FILE} asks for the activation {activation}; {get_args(Activation)} are known"
+        )
+    return TowerSizes(width, len(numbers), width // int(heads), cast(Activation, activation))

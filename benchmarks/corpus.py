@@ -113,12 +113,12 @@ def write_checkpoint(folder: Path, shape: str) -> Path:
     reference = path.with_suffix("")
     reference.mkdir(exist_ok=True)
     (reference / "config.json").write_text(json.dumps(maker.config(weights, "clip", sizes["image_size"])))
-    save_file(weights, path)
+    original = dict(weights)
     stretched = weights.pop("positional_embedding_res")
     weights["positional_embedding"] = torch.cat([weights["positional_embedding"][:20], stretched[20:]])
-    save_file(
-        maker.transformers_layout(weights, nested=False), reference / "model.safetensors", metadata={"format": "pt"}
-    )
+    renamed = maker.transformers_layout(weights, nested=False)
+    save_file(renamed, reference / "model.safetensors", metadata={"format": "pt"})
+    save_file(original, path)  # last, since it tells that both are there
     return path
 
 

@@ -29,7 +29,7 @@ def load_model(model: str, device: torch.device, dtype: torch.dtype, revision: s
     try:
         checkpoint = read_state_dict(path)
         tensors = original_names(checkpoint.tensors)
-        sizes = sizes_from_shapes(tensors, read_config(path))
+        sizes = sizes_from_shapes(tensors, read_config(path, checkpoint.tensors))
         return build_model(StateDict(tensors, checkpoint.is_mapped), sizes, device, dtype)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
-from torch import Tensor
 
 from longclip_cli.checkpoint import check_names_and_shapes, find_checkpoint
 from longclip_cli.errors import CheckpointError, OutputError
 from longclip_cli.layouts import network_layout, original_layout, original_names
 from longclip_cli.model import LongCLIP, LongCLIPSizes, TowerSizes
 from longclip_cli.sizes import CONFIG_METADATA, read_config, sizes_from_shapes
-from longclip_cli.state_dict import read_state_dict
+from longclip_cli.state_dict import read_state_dict, weight_files
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Conversion:
     target: Path
     sizes: LongCLIPSizes
     parameters: int
-    dtype: torch.dtype
+    dtypes: set[torch.dtype]
 
     def __str__(self) -> str:
         """For people: a line for each."""
@@ -39,7 +39,7 @@ class Conversion:
                 f"  text     {sizes.context_length} tokens of {sizes.vocab_size:,}, "
                 f"{sizes.text.layers} blocks of {sizes.text.width} channels",
                 f"  features {sizes.embed_dim} channels",
-                f"  weights  {self.parameters:,} parameters, {str(self.dtype).removeprefix('torch.')}",
+                f"  weights  {self.parameters:,} parameters, {', '.join(sorted(map(dtype_name, self.dtypes)))}",
             ]
         )
 
@@ -54,30 +54,37 @@ def convert_checkpoint(
     source = find_checkpoint(model, revision)
     if target.suffix != ".safetensors":
         raise OutputError(f"cannot write {target}: its name has to end with .safetensors")
-    if target.exists() and target.samefile(source):
+    if target.exists() and any(target.samefile(file) for file in weight_files(source)):
         raise OutputError(f"cannot write {target}: it is the checkpoint itself")
     try:
-        tensors = original_names(read_state_dict(source).tensors)
-        sizes = sizes_from_shapes(tensors, read_config(source))
+        found = read_state_dict(source).tensors
+        tensors = original_names(found)
+        sizes = sizes_from_shapes(tensors, read_config(source, found))
         weights = network_layout(tensors)
         with torch.device("meta"):
             check_names_and_shapes(expected=dict(LongCLIP(sizes).named_parameters()), found=weights)
     except CheckpointError as error:
         raise CheckpointError(f"{source}: {error}") from error
-    written = original_layout(weights, sizes.patch_size)
-    dtype = dtype or weights["token_embedding.weight"].dtype
     partial = target.with_name(f"{target.name}.partial")
     config = {"vision_config": tower_config(sizes.vision), "text_config": tower_config(sizes.text)}
     try:
-        contiguous: dict[str, Tensor] = {name: tensor.to(dtype).contiguous() for name, tensor in written.items()}
-        save_file(contiguous, partial, metadata={"format": "pt", CONFIG_METADATA: json.dumps(config)})
+        tensors = original_layout(weights, sizes.patch_size)
+        written = {name: tensor.to(dtype or tensor.dtype).contiguous() for name, tensor in tensors.items()}
+        save_file(written, partial, metadata={"format": "pt", CONFIG_METADATA: json.dumps(config)})
         partial.replace(target)
-    except Exception as error:  # safetensors has an error of its own for a full disk
-        partial.unlink(missing_ok=True)
+    except (OSError, SafetensorError) as error:
         raise OutputError(f"cannot write {target}: {error}") from error
-    return Conversion(source, target, sizes, sum(tensor.numel() for tensor in weights.values()), dtype)
+    finally:
+        partial.unlink(missing_ok=True)
+    parameters = sum(tensor.numel() for tensor in weights.values())
+    return Conversion(source, target, sizes, parameters, {tensor.dtype for tensor in written.values()})
 
 
 def tower_config(sizes: TowerSizes) -> dict[str, str | int]:
     """What shapes don't say about a tower, as Transformers' `config.json` has it."""
     return {"hidden_act": sizes.activation, "num_attention_heads": sizes.width // sizes.head_dim}
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """`float16` for `torch.float16`."""
+    return str(dtype).removeprefix("torch.")

@@ -51,7 +51,7 @@ class LongCLIPEvaluator:
     ) -> None:
         if ckpt_path and model_name:
             raise UsageError("ckpt_path and model_name are two names for one thing: give one")
-        self._scorer = LongCLIPScorer.from_pretrained(os.fspath(ckpt_path or model_name or DEFAULT_MODEL), device)
+        self._scorer = LongCLIPScorer.from_pretrained(ckpt_path or model_name or DEFAULT_MODEL, device)
 
     @staticmethod
     def get_desc(lang: str = "zh") -> str:

@@ -79,7 +79,8 @@ class Encoder:
         torch.stack(pixels, out=batch)  # [B, 3, n, n]
         features = F.normalize(self.model.encode_image(self._to_device(batch)).float(), dim=-1)
         for image, of_image in zip(images, features, strict=True):
-            image.features, image.pixel_values = of_image, None
+            # A copy, or a single image that is remembered would keep its whole batch in memory.
+            image.features, image.pixel_values = of_image.clone(), None
 
     def _encode_text_batch(self, texts: Sequence[TextInput]) -> None:
         """Texts of one batch, the last of which is the longest."""
@@ -90,7 +91,7 @@ class Encoder:
         lengths = self._host_tensor((len(ids),), torch.long).copy_(torch.tensor([len(token_ids) for token_ids in ids]))
         features = self.model.encode_text(self._to_device(batch), self._to_device(lengths))
         for text, of_text in zip(texts, F.normalize(features.float(), dim=-1), strict=True):
-            text.features, text.token_ids = of_text, None
+            text.features, text.token_ids = of_text.clone(), None
 
     def _host_tensor(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """An uninitialised tensor on the host, from which the device can copy while both go on."""
@@ -104,7 +105,10 @@ class Encoder:
         """Lets the caller try again with batches of half the size; what has been encoded stays encoded."""
         try:
             yield
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            # Apple's GPUs, and page-locked memory, have no exception of their own for it.
+            if not isinstance(error, torch.OutOfMemoryError) and "out of memory" not in str(error):
+                raise
             if self.batch_size == 1:
                 raise DeviceError(f"out of memory on {self.device} with a single image: {error}") from error
             self.batch_size //= 2

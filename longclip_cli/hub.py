@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from longclip_cli.errors import CheckpointError
+from longclip_cli.errors import CheckpointError, LongCLIPError
 
 DEMO_MODEL = "demo"  # comes with the package
 SHORT_NAMES = {
@@ -30,7 +30,8 @@ def looks_like_hub_id(model: str) -> bool:
 def pick_checkpoint(names: Iterable[str], *, where: str) -> str:
     """The file to load of a folder's or repository's: safetensors first, then one that is named for LongCLIP.
 
-    For a checkpoint in several files it is their index.
+    For a checkpoint in several files it is their index. Of what is left, names that Transformers gives come first, and
+    short ones: training leaves other things beside a model.
     """
     candidates = [
         name
@@ -45,6 +46,9 @@ def pick_checkpoint(names: Iterable[str], *, where: str) -> str:
             ".safetensors" not in name,
             name.endswith(INDEX_SUFFIX),
             "longclip" not in name.lower(),
+            name.count("/"),
+            Path(name).name.partition(".")[0] not in ("model", "pytorch_model"),
+            len(name),
             name,
         ),
     )
@@ -70,7 +74,7 @@ def download(repo_id: str, revision: str | None = None) -> Path:
         checkpoint = pick_checkpoint(names, where=f"the Hub repository {repo_id}")
         paths = {name: hf_hub_download(repo_id, name, revision=revision) for name in belonging_to(checkpoint, names)}
         return Path(paths[checkpoint])
-    except CheckpointError:
+    except LongCLIPError:  # of ours, or of a signal
         raise
     except HFValidationError as error:
         raise CheckpointError(f"{repo_id} is neither a file or folder here nor a Hub id: {error}") from error
@@ -114,7 +118,8 @@ def cached_checkpoint(repo_id: str, revision: str) -> Path:
     with suppress(CacheNotFound):
         for repository in scan_cache_dir().repos:
             for cached in repository.revisions:
-                if repository.repo_id == repo_id and revision in (*cached.refs, cached.commit_hash):
+                is_it = (repository.repo_type, repository.repo_id) == ("model", repo_id)
+                if is_it and revision in (*cached.refs, cached.commit_hash):
                     names = (path.name for path in cached.snapshot_path.iterdir())
                     return cached.snapshot_path / pick_checkpoint(names, where="the cached copy")
     raise CheckpointError(f"no cached copy of {repo_id}")

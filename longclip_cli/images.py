@@ -50,13 +50,10 @@ def load_image(path: Path, image_size: int, *, fast_decode: bool = False) -> Ten
     """
     check_regular_file(path)
     with row_errors(path), Image.open(path, formats=safe_formats()) as image:
-        width, height = resized(image.size, image_size)
-        # Resizing makes a large image of a small one that is very long and thin.
-        if Image.MAX_IMAGE_PIXELS and width * height > Image.MAX_IMAGE_PIXELS:
-            raise too_many_pixels(path, f"{width * height} pixels once resized")
+        size = resized(image.size, image_size)
         if fast_decode:
-            image.draft("RGB", (width, height))
-        return to_pixels(image, image_size, (width, height))
+            image.draft("RGB", size)
+        return to_pixels(image, image_size, size)
 
 
 def check_regular_file(path: Path) -> FileVersion:
@@ -91,7 +88,7 @@ def row_errors(path: Path) -> Iterator[None]:
     except UnidentifiedImageError:
         raise RowError("image: not an image format that can be read", str(path)) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        pixels = re.search(r"\d+ pixels", str(error))
+        pixels = re.search(r"\d+ pixels( once resized)?", str(error))
         raise too_many_pixels(path, pixels[0] if pixels else str(error)) from None
     except Exception as error:
         raise RowError("image: cannot be decoded", f"{path!s} ({reason_of(error)})") from error
@@ -122,6 +119,9 @@ def to_pixels(image: Image.Image, image_size: int, size: tuple[int, int] | None 
     if image.mode != "RGB":
         image = image.convert("RGB")
     width, height = size = size or resized(image.size, image_size)
+    # Resizing makes a large image of a small one that is very long and thin.
+    if Image.MAX_IMAGE_PIXELS and width * height > Image.MAX_IMAGE_PIXELS:
+        raise Image.DecompressionBombError(f"{width * height} pixels once resized")
     if image.size != size:
         image = image.resize(size, Image.Resampling.BICUBIC)
     left, top = round((width - image_size) / 2), round((height - image_size) / 2)

@@ -15,12 +15,13 @@ from pathlib import Path
 from queue import Empty, Queue
 
 from longclip_cli.errors import RowError
-from longclip_cli.images import check_regular_file, load_image
+from longclip_cli.images import check_regular_file, limit_pixels, load_image
 from longclip_cli.inputs import Line
+from longclip_cli.options import ScoreOptions
 from longclip_cli.records import Record, parse_line
 from longclip_cli.remembering import ImageInput, Memory, TextInput
 from longclip_cli.stopwatch import Stopwatch
-from longclip_cli.tokenizer import tokenize
+from longclip_cli.tokenizer import byte_pair_encoder, tokenize
 
 SECONDS_TO_NOTICE_STOP = 0.2
 LOADING_NICENESS = 5
@@ -64,6 +65,7 @@ class RowLoader:
 
     `image_size` is in pixels, `context_length` in tokens. Images and texts that rows have in common are
     loaded once, as long as they are among the `REMEMBERED` used last. An image that was written anew is another one.
+    `max_pixels` is Pillow's limit from then on, for the whole process.
     """
 
     def __init__(
@@ -74,13 +76,16 @@ class RowLoader:
         image_root: Path,
         image_size: int,
         context_length: int,
-        fast_decode: bool = False,
+        max_pixels: int = ScoreOptions.max_pixels,
+        fast_decode: bool = ScoreOptions.fast_decode,
     ) -> None:
         self._image_key = image_key
         self._text_key = text_key
         self._image_root = image_root
         self._load_image = partial(load_image, image_size=image_size, fast_decode=fast_decode)
         self._context_length = context_length
+        limit_pixels(max_pixels)
+        byte_pair_encoder()  # or each worker thread would build its own
         self._images: Memory[ImageInput] = Memory(REMEMBERED)
         self._texts: Memory[TextInput] = Memory(REMEMBERED)
 
@@ -116,7 +121,9 @@ def yield_to_the_model() -> None:
     The threads of a matrix product wait for the last of them, so none should have to share its core.
     """
     if sys.platform == "linux":  # elsewhere this would be the priority of the whole process
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOADING_NICENESS)
+        thread = threading.get_native_id()
+        with suppress(OSError):  # some sandboxes forbid it
+            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + LOADING_NICENESS)
 
 
 class Prefetch:

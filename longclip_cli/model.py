@@ -99,11 +99,15 @@ class Attention(nn.Module):
 def attend(q: Tensor, k: Tensor, v: Tensor, *, visible: Tensor | None, causal: bool) -> Tensor:
     """Scaled dot-product attention, `[B, H, Q, head_dim]`.
 
-    The CPU does it in float32, since its kernel for smaller types is slower and less exact.
+    The CPU does it in float32, since its kernel for smaller types is slower and less exact. On Apple's GPUs some
+    releases of PyTorch give wrong results for views (pytorch issues 163597, 181133).
     """
+    dtype = q.dtype
     if q.device.type == "cpu":
-        return F.scaled_dot_product_attention(q.float(), k.float(), v.float(), visible, is_causal=causal).to(q.dtype)
-    return F.scaled_dot_product_attention(q, k, v, visible, is_causal=causal)
+        q, k, v = q.float(), k.float(), v.float()
+    elif q.device.type == "mps":
+        q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
+    return F.scaled_dot_product_attention(q, k, v, visible, is_causal=causal).to(dtype)
 
 
 class MLP(nn.Module):
@@ -229,11 +233,6 @@ class LongCLIP(nn.Module):
         self.transformer = Transformer(sizes.text)
         self.ln_final = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
         self.text_projection = nn.Parameter(torch.empty(width, sizes.embed_dim))
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The type the network computes in, except perhaps within linear layers."""
-        return self.text_projection.dtype
 
     def encode_image(self, pixel_values: Tensor) -> Tensor:
         """`[B, 3, image_size, image_size]` uint8 RGB to `[B, E]`."""

@@ -47,7 +47,7 @@ def release_pages(tensor: Tensor) -> None:
     They would be read again if they were needed. Without this the process is twice as large as its weights until the
     kernel needs the memory for something else.
     """
-    if sys.platform != "linux":
+    if sys.platform != "linux" or not tensor.is_contiguous():
         return
     page = mmap.PAGESIZE
     begin = -(-tensor.data_ptr() // page) * page

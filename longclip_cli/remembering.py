@@ -60,7 +60,7 @@ class Memory(Generic[Shared]):
         if is_new:
             try:
                 future.set_result(make())
-            except Exception as error:
+            except BaseException as error:  # also what tokenizers' Rust raises: somebody may be waiting
                 with self._lock:
                     if self._recent.get(key) is future:
                         del self._recent[key]

@@ -95,11 +95,9 @@ def scored_rows(
             return None
         lines = chain([first], lines)
     with summary.stopwatch.measure("loading the model"):
-        from longclip_cli.images import limit_pixels
         from longclip_cli.loading import RowLoader
         from longclip_cli.pipeline import score_lines
         from longclip_cli.scorer import LongCLIPScorer
-        from longclip_cli.tokenizer import byte_pair_encoder
 
         scorer = LongCLIPScorer.from_pretrained(
             options.model,
@@ -108,16 +106,15 @@ def scored_rows(
             batch_size=options.batch_size,
             revision=options.revision,
         )
-        byte_pair_encoder()  # or each worker thread would build its own
-    limit_pixels(options.max_pixels)
-    load = RowLoader(
-        image_key=options.image_key,
-        text_key=options.text_key,
-        image_root=options.image_root,
-        image_size=scorer.model.sizes.image_size,
-        context_length=scorer.model.sizes.context_length,
-        fast_decode=options.fast_decode,
-    )
+        load = RowLoader(
+            image_key=options.image_key,
+            text_key=options.text_key,
+            image_root=options.image_root,
+            image_size=scorer.model.sizes.image_size,
+            context_length=scorer.model.sizes.context_length,
+            max_pixels=options.max_pixels,
+            fast_decode=options.fast_decode,
+        )
     progress.start(source.size)
     return score_lines(
         lines,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from os import PathLike
@@ -17,7 +18,7 @@ from torch import Tensor
 from longclip_cli.checkpoint import load_model
 from longclip_cli.encoding import Encoder
 from longclip_cli.errors import DeviceError, UsageError
-from longclip_cli.images import load_image, to_pixels
+from longclip_cli.images import load_image, row_errors, to_pixels
 from longclip_cli.loading import Pair, load_text
 from longclip_cli.model import LongCLIP
 from longclip_cli.remembering import ImageInput
@@ -25,7 +26,7 @@ from longclip_cli.remembering import ImageInput
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 BATCHES_IN_CHUNK = 4
 ImageSource: TypeAlias = str | PathLike[str] | Image.Image
-Item = TypeVar("Item")
+Item = TypeVar("Item", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,8 @@ class LongCLIPScorer:
     @classmethod
     def from_pretrained(
         cls,
-        model: str,
-        device: str | None = None,
+        model: str | PathLike[str],
+        device: str | torch.device | None = None,
         precision: str = "auto",
         *,
         batch_size: int | None = None,
@@ -80,11 +81,9 @@ class LongCLIPScorer:
         (fp16 on a GPU, fp32 on the CPU), `fp32`, `fp16` or `bf16`. `revision` is a branch, tag or commit on the Hub.
         Raises `CheckpointError`, `DeviceError`, and `UsageError` for a device or precision that does not exist.
         """
-        on = select_device(device or "auto")
+        on = select_device(str(device or "auto"))
         dtype = select_dtype(precision, on)
-        if dtype == torch.float32:
-            torch.backends.cudnn.allow_tf32 = False  # single precision is to be that in the convolution, too
-        return cls(load_model(model, on, dtype, revision), on, batch_size)
+        return cls(load_model(os.fspath(model), on, dtype, revision), on, batch_size)
 
     @property
     def batch_size(self) -> int:
@@ -116,26 +115,36 @@ class LongCLIPScorer:
 
         The cosine of an image and a text is the product of their features. Raises `RowError`.
         """
-        features = [torch.empty(0, self.model.sizes.embed_dim)]
+        keys = [id(image) if isinstance(image, Image.Image) else os.fspath(image) for image in images]
+        by_key = dict(zip(keys, images, strict=True))
         with ThreadPoolExecutor() as pool:
-            for chunk in chunks(images, self.chunk_rows):
-                features.append(self._encoder.encode_images(pool.map(self._image_input, chunk)).cpu())
-        return torch.cat(features)
+            return self._features(
+                keys, lambda chunk: self._encoder.encode_images(pool.map(lambda key: self._load(by_key[key]), chunk))
+            )
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """The features of texts, `[N, embed_dim]` float32 of length 1, on the CPU.
 
         A text is cut at the network's context length, the end token kept.
         """
-        features = [torch.empty(0, self.model.sizes.embed_dim)]
-        for chunk in chunks(texts, self.chunk_rows):
-            inputs = (load_text(text, self.model.sizes.context_length) for text in chunk)
-            features.append(self._encoder.encode_texts(inputs).cpu())
-        return torch.cat(features)
+        context_length = self.model.sizes.context_length
+        return self._features(
+            texts, lambda chunk: self._encoder.encode_texts(load_text(text, context_length) for text in chunk)
+        )
 
-    def _image_input(self, image: ImageSource) -> ImageInput:
+    def _features(self, keys: Sequence[Item], encode: Callable[[Sequence[Item]], Tensor]) -> Tensor:
+        """The features of what each key stands for, of which each distinct one is encoded once."""
+        features: dict[Item, Tensor] = {}
+        for chunk in chunks(list(dict.fromkeys(keys)), self.chunk_rows):
+            features |= zip(chunk, encode(chunk).cpu(), strict=True)
+        return torch.stack([features[key] for key in keys]) if keys else torch.empty(0, self.model.sizes.embed_dim)
+
+    def _load(self, image: ImageSource) -> ImageInput:
         size = self.model.sizes.image_size
-        return ImageInput(to_pixels(image, size) if isinstance(image, Image.Image) else load_image(Path(image), size))
+        if not isinstance(image, Image.Image):
+            return ImageInput(load_image(Path(image), size))
+        with row_errors(Path(getattr(image, "filename", "") or "a PIL image")):
+            return ImageInput(to_pixels(image, size))
 
     @torch.inference_mode()
     def submit(self, pairs: Sequence[Pair]) -> PendingScores:

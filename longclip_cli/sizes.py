@@ -30,23 +30,29 @@ DIMENSIONS = {
 }
 
 
-def read_config(checkpoint: Path) -> dict[str, Any]:
-    """What is said beside a checkpoint about its towers, under `text_config` and `vision_config` as in Transformers.
+def read_config(checkpoint: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What is said about a checkpoint's towers, under `text_config` and `vision_config` as in Transformers.
 
-    It is looked for in the file itself, if that is safetensors, and in a `config.json` in its folder; empty if it is
-    in neither. Raises `CheckpointError` for a file that is no JSON.
+    It is looked for in the file itself, if that is safetensors, and in a `config.json` in its folder, which is left
+    alone where the tensors show a LongCLIP as its authors publish it; empty if it is in neither. Raises
+    `CheckpointError` for a file that is no JSON, and for a file of OpenCLIP's, which would have to say more.
     """
     text: str | bytes | None = None
+    beside = checkpoint.parent / CONFIG_FILE
     try:
         if checkpoint.suffix == ".safetensors":
             with safe_open(checkpoint, "pt") as file:
                 text = (file.metadata() or {}).get(CONFIG_METADATA)
-        beside = checkpoint.parent / CONFIG_FILE
-        if text is None and beside.is_file():
+        if text is None and "positional_embedding_res" not in tensors and beside.is_file():
             text = beside.read_bytes()
         config = json.loads(text or "{}")
     except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"its {CONFIG_FILE} cannot be read: {error}") from error
+    if not config and checkpoint.name.startswith("open_clip_"):
+        raise CheckpointError(
+            "OpenCLIP's own files don't say which activation they were trained with; use the model's Transformers "
+            f"export (a model.safetensors with its {CONFIG_FILE})"
+        )
     return config if isinstance(config, dict) else {}
 
 
@@ -80,7 +86,9 @@ def tower_sizes(names: Iterable[str], prefix: str, width: int, config: Any) -> T
     numbers = {name.removeprefix(prefix).split(".")[0] for name in names if name.startswith(prefix)}
     if not numbers:
         raise CheckpointError(f"not a LongCLIP or CLIP checkpoint: missing {prefix}0…")
-    config = config if isinstance(config, dict) else {}
+    sizes = {"hidden_size": width, "num_hidden_layers": len(numbers)}
+    if not isinstance(config, dict) or any(config.get(name, size) != size for name, size in sizes.items()):
+        config = {}  # that of another network
     heads = config.get("num_attention_heads", width / HEAD_DIM)
     if heads not in range(1, width + 1) or width % heads:
         raise CheckpointError(f"the blocks {prefix}… have {width} channels, which {heads} attention heads can't share")

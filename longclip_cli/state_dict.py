@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from longclip_cli.errors import CheckpointError
+from longclip_cli.errors import CheckpointError, LongCLIPError
 from longclip_cli.hub import INDEX_SUFFIX
 
 NESTED_UNDER = ("state_dict", "model")
@@ -112,6 +112,8 @@ def load_torch(path: Path) -> tuple[Any, bool]:
         ) from error
     except (RuntimeError, OSError) as error:
         raise CheckpointError(f"not a readable PyTorch checkpoint: {str(error).partition('. ')[0]}") from error
+    except LongCLIPError:  # of a signal
+        raise
     except Exception as error:  # a damaged pickle can raise anything
         raise CheckpointError("not a PyTorch checkpoint") from error
 

@@ -47,10 +47,14 @@ def test_what_is_shared_is_encoded_once_and_what_is_encoded_not_again(model, mon
         assert not torch.equal(first[0], first[1])
 
 
-def test_an_encoded_image_holds_no_pixels(model):
-    (image,) = images = random_images(1)
-    Encoder(model, CPU).encode_images(images)
-    assert image.pixel_values is None
+def test_what_is_encoded_holds_neither_its_pixels_nor_its_batch(model):
+    images, texts = random_images(5), [load_text(text, 248) for text in ("one", "two", "three")]
+    encoder = Encoder(model, CPU)
+    encoder.encode_images(images)
+    encoder.encode_texts(texts)
+    for shared in (*images, *texts):
+        assert shared.features.untyped_storage().nbytes() == 4 * model.sizes.embed_dim
+    assert {image.pixel_values for image in images} == {text.token_ids for text in texts} == {None}
 
 
 def test_small_networks_get_larger_batches(model):
@@ -70,21 +74,22 @@ def test_text_batches_hold_every_text_once_with_few_positions_and_little_padding
         assert padded - sum(len(text.token_ids) for text in batch) <= worth_a_batch
 
 
-def fail_above(model, monkeypatch, name, most):
+def fail_above(model, monkeypatch, name, most, error=torch.OutOfMemoryError):
     encode = getattr(model, name)
 
     def encode_few(batch, *rest):
         if len(batch) > most:
-            raise torch.OutOfMemoryError("tried to allocate more than there is")
+            raise error("out of memory: tried to allocate more than there is")
         return encode(batch, *rest)
 
     monkeypatch.setattr(model, name, encode_few)
 
 
-def test_out_of_memory_halves_the_batch_once_for_the_rest_of_the_run(model, monkeypatch, caplog):
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
+def test_out_of_memory_halves_the_batch_once_for_the_rest_of_the_run(model, monkeypatch, caplog, error):
     expected = Encoder(model, CPU).encode_images(random_images(20))
     encoder = Encoder(model, CPU, batch_size=16)
-    fail_above(model, monkeypatch, "encode_image", 5)
+    fail_above(model, monkeypatch, "encode_image", 5, error)
     for _ in range(2):
         assert torch.allclose(encoder.encode_images(random_images(20)), expected, atol=1e-5)
     assert [record.message for record in caplog.records] == [

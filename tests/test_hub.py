@@ -10,8 +10,8 @@ import pytest
 from conftest import jsonl, longclip_score
 from safetensors.torch import save_file
 
-from longclip_cli.errors import CheckpointError
-from longclip_cli.hub import SHORT_NAMES, looks_like_hub_id, pick_checkpoint
+from longclip_cli.errors import CheckpointError, InterruptedRunError
+from longclip_cli.hub import SHORT_NAMES, download, looks_like_hub_id, pick_checkpoint
 from longclip_cli.options import DEFAULT_MODEL
 
 
@@ -31,6 +31,9 @@ def test_a_repository_gives_its_safetensors_file_else_the_one_named_for_longclip
     several = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"]
     assert pick_checkpoint([*several, "longclip.pt"], where="x") == "model.safetensors.index.json"
     assert pick_checkpoint([*several, "model.safetensors"], where="x") == "model.safetensors"
+    beside = ["adapter_model.safetensors", "model.fp16.safetensors", "text/model.safetensors", "model.safetensors"]
+    assert pick_checkpoint(beside, where="x") == "model.safetensors"
+    assert pick_checkpoint(["optimizer.pt", "pytorch_model.bin"], where="x") == "pytorch_model.bin"
     with pytest.raises(CheckpointError, match="no checkpoint in x"):
         pick_checkpoint(["README.md"], where="x")
 
@@ -210,6 +213,15 @@ def test_a_connection_that_always_breaks_midway_is_one_line_and_the_next_run_goe
         assert_one_line(score_from(endpoint, tmp_path), f"cannot download {REPOSITORY}", "no copy is cached")
         hub.breaks = 0
         assert_scored(score_from(endpoint, tmp_path))
+
+
+def test_a_signal_while_asking_the_hub_is_not_taken_for_a_missing_network(monkeypatch):
+    def interrupted(*_, **__):
+        raise InterruptedRunError("interrupted")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", interrupted)
+    with pytest.raises(InterruptedRunError):
+        download(REPOSITORY)
 
 
 @pytest.mark.parametrize(("name", "repository"), SHORT_NAMES.items())

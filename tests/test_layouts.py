@@ -128,6 +128,23 @@ def test_a_config_that_is_no_json_is_named(folders, tmp_path):
         load_model(str(tmp_path), CPU, torch.float32)
 
 
+def test_a_config_of_another_network_is_left_alone(folders, tmp_path):
+    sizes = load_model(with_config(folders, tmp_path, hidden_act="gelu", hidden_size=999), CPU, torch.float32).sizes
+    assert sizes.text.activation == sizes.vision.activation == "quick_gelu"
+
+
+def test_a_config_beside_an_original_longclip_is_left_alone(checkpoint, folders, tmp_path):
+    (tmp_path / "longclip.pt").symlink_to(checkpoint)
+    (tmp_path / "config.json").write_text("{")
+    assert load_model(str(tmp_path), CPU, torch.float32).sizes.text.activation == "quick_gelu"
+
+
+def test_openclip_s_own_files_are_refused_without_a_config(plain_clip, tmp_path):
+    (tmp_path / "open_clip_pytorch_model.bin").symlink_to(plain_clip)
+    with pytest.raises(CheckpointError, match="don't say which activation"):
+        load_model(str(tmp_path), CPU, torch.float32)
+
+
 def test_openai_s_torchscript_archives_are_refused_with_the_reason_and_the_remedy(tmp_path):
     torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / "ViT-B-32.pt")
     with pytest.raises(CheckpointError, match=r"TorchScript program.*--model openai/clip.*state_dict"):

@@ -171,3 +171,12 @@ def test_a_row_without_a_text_decodes_no_image(tmp_path, monkeypatch):
     Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
     monkeypatch.setattr("longclip_cli.loading.load_image", lambda *_: pytest.fail("was decoded"))
     assert isinstance(loader(tmp_path)(row("a.png", " ")).pair, RowError)
+
+
+def test_threads_that_may_not_change_their_priority_load_all_the_same(monkeypatch):
+    def refuse(*_):
+        raise PermissionError
+
+    monkeypatch.setattr("os.setpriority", refuse)
+    with prefetch(lines(5)) as rows:
+        assert [n for chunk in rows.chunks(5, 5) for n in numbers(chunk)] == [1, 2, 3, 4, 5]

@@ -7,7 +7,7 @@ import torch
 from conftest import GOLDEN, LOSSY, golden_rows
 from PIL import Image
 
-from longclip_cli.errors import DeviceError, UsageError
+from longclip_cli.errors import DeviceError, RowError, UsageError
 from longclip_cli.images import load_image
 from longclip_cli.loading import Pair, load_text
 from longclip_cli.remembering import ImageInput
@@ -84,7 +84,7 @@ def test_paths_and_pil_images_score_alike_and_as_the_command_scores_them(checkpo
     texts = [row["text"] for row in ROWS]
     scores = scorer.score(paths, texts)
     assert scores == pytest.approx([row["clip_score"] for row in ROWS], abs=1e-4)
-    assert scorer.score([Image.open(path) for path in paths], texts) == scores
+    assert scorer.score([Image.open(path) for path in paths], texts) == pytest.approx(scores, abs=2e-6)
     assert scorer.score([str(path) for path in paths[:3]], texts[:3]) == pytest.approx(scores[:3], abs=2e-6)
 
 
@@ -100,3 +100,41 @@ def test_features_are_of_length_one_and_none_has_a_shape(checkpoint):
 def test_an_image_without_a_text_is_refused(checkpoint):
     with pytest.raises(ValueError, match="1 images and 2 texts"):
         LongCLIPScorer.from_pretrained(str(checkpoint), "cpu").score(["a.png"], ["one", "two"])
+
+
+def test_an_image_and_a_text_given_several_times_are_read_and_encoded_once(checkpoint, monkeypatch):
+    scorer = LongCLIPScorer.from_pretrained(checkpoint, torch.device("cpu"))
+    path = GOLDEN / "images" / "photo.jpg"
+    sizes = []
+    encode = scorer.model.encode_image
+    monkeypatch.setattr(scorer.model, "encode_image", lambda pixels: sizes.append(len(pixels)) or encode(pixels))
+    with Image.open(path) as image:  # not loaded yet, which threads must not do at the same time
+        images = scorer.encode_images([image, path, image, str(path), image])
+    assert sizes == [2]
+    assert torch.equal(images[0], images[2])
+    assert torch.allclose(images, images[0].expand(5, -1), atol=1e-6)
+
+
+def test_a_broken_pil_image_is_a_row_error_that_names_its_file(checkpoint, tmp_path):
+    whole = (GOLDEN / "images" / "photo.jpg").read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    scorer = LongCLIPScorer.from_pretrained(str(checkpoint), "cpu")
+    with Image.open(tmp_path / "cut.jpg") as image, pytest.raises(RowError, match=r"cut\.jpg .*truncated"):
+        scorer.encode_images([image])
+    with pytest.raises(RowError, match="too many pixels: a PIL image has 12544000 pixels once resized"):
+        limit_and_encode(scorer)
+
+
+def limit_and_encode(scorer):
+    """Encodes an image of 1,000 pixels that would be resized to 12 million."""
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = 10_000_000
+    try:
+        scorer.encode_images([Image.new("RGB", (1000, 1))])
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def test_a_precision_that_does_not_exist_is_wrong_usage(checkpoint):
+    with pytest.raises(UsageError, match="no such precision: fp8"):
+        LongCLIPScorer.from_pretrained(str(checkpoint), "cpu", "fp8")

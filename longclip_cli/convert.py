@@ -20,9 +20,9 @@ from longclip_cli.state_dict import read_state_dict, weight_files
 
 @dataclass(frozen=True)
 class Conversion:
-    """What was converted: where it came from, the network's sizes, and how many numbers its weights are."""
+    """What was converted: the reference to it, the network's sizes, and how many numbers its weights are."""
 
-    source: Path
+    model: str
     target: Path
     sizes: LongCLIPSizes
     parameters: int
@@ -33,7 +33,7 @@ class Conversion:
         sizes = self.sizes
         return "\n".join(
             [
-                f"{self.source} -> {self.target}",
+                f"{self.model} -> {self.target}",
                 f"  image    {sizes.image_size} x {sizes.image_size} pixels in patches of {sizes.patch_size}, "
                 f"{sizes.vision.layers} blocks of {sizes.vision.width} channels",
                 f"  text     {sizes.context_length} tokens of {sizes.vocab_size:,}, "
@@ -77,7 +77,7 @@ def convert_checkpoint(
     finally:
         partial.unlink(missing_ok=True)
     parameters = sum(tensor.numel() for tensor in weights.values())
-    return Conversion(source, target, sizes, parameters, {tensor.dtype for tensor in written.values()})
+    return Conversion(model, target, sizes, parameters, {tensor.dtype for tensor in written.values()})
 
 
 def tower_config(sizes: TowerSizes) -> dict[str, str | int]:

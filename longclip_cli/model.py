@@ -211,7 +211,7 @@ class VisionTransformer(nn.Module):
         grid = pixel_values.shape[-1] // self.patch_size
         patches = pixel_values.unflatten(3, (grid, -1)).unflatten(2, (grid, -1)).permute(0, 2, 4, 1, 3, 5)
         patches = patches.reshape(len(patches), grid**2, -1)  # [B, L - 1, 3 * patch_size**2]
-        patches = (patches * self.pixel_scale).add_(self.pixel_shift)
+        patches = patches.float().mul_(self.pixel_scale).add_(self.pixel_shift)
         x = self.conv1(patches.to(self.conv1.weight.dtype))  # [B, L - 1, W]
         x = torch.cat([self.class_embedding.expand(len(x), 1, -1), x.to(self.class_embedding.dtype)], dim=1)
         x = self.ln_pre(x + self.positional_embedding)

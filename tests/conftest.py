@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -104,7 +105,14 @@ def longclip_score(
 def start_longclip_score(*arguments: object, **streams: Any) -> subprocess.Popen[bytes]:
     """Starts the installed command, with pipes unless other streams are given."""
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    return subprocess.Popen([COMMAND, *map(str, arguments)], env=ENVIRONMENT, **(pipes | streams))
+    command = [COMMAND, *map(str, arguments)]
+    return subprocess.Popen(command, env=ENVIRONMENT, preexec_fn=hear_signals, **(pipes | streams))
+
+
+def hear_signals() -> None:
+    """Undoes what `nohup`, or a shell that runs the tests in the background, hands down: signals that are ignored."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def jsonl(*rows: dict[str, Any]) -> str:

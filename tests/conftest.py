@@ -106,7 +106,7 @@ def start_longclip_score(*arguments: object, **streams: Any) -> subprocess.Popen
     """Starts the installed command, with pipes unless other streams are given."""
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     command = [COMMAND, *map(str, arguments)]
-    return subprocess.Popen(command, env=ENVIRONMENT, preexec_fn=hear_signals, **(pipes | streams))
+    return subprocess.Popen(command, env=ENVIRONMENT, **({"preexec_fn": hear_signals} | pipes | streams))
 
 
 def hear_signals() -> None:

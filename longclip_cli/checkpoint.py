@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from longclip_cli.errors import CheckpointError
 from longclip_cli.hub import DEMO_MODEL, SHORT_NAMES, download, looks_like_hub_id, pick_checkpoint
 from longclip_cli.layouts import network_layout, original_names
-from longclip_cli.model import QUICK_GELU_SCALE, SCALED_FOR_QUICK_GELU, Linear, LongCLIP, LongCLIPSizes
+from longclip_cli.model import QUICK_GELU_SCALE, SCALED_FOR_QUICK_GELU, Linear, LongCLIP
 from longclip_cli.packing import can_pack, pack_weight, release_pages
 from longclip_cli.sizes import CONFIG_FILE, read_config, sizes_from_shapes
 from longclip_cli.state_dict import StateDict, listing, read_state_dict, weight_files
@@ -25,14 +25,25 @@ def load_model(model: str, device: torch.device, dtype: torch.dtype, revision: s
     `model` is a file, a folder, a Hub id, a short name for one, or `demo`; `revision` is a Hub repository's branch,
     tag or commit. Raises `CheckpointError`.
     """
-    path = find_checkpoint(model, revision)
+    network, weights = lay_out(find_checkpoint(model, revision))
+    return filled(network, weights, device, dtype)
+
+
+def lay_out(path: Path) -> tuple[LongCLIP, StateDict]:
+    """A checkpoint's network, on the `meta` device, and the weights for it under its own names; nothing is converted.
+
+    Raises `CheckpointError`, which names the file.
+    """
     try:
         checkpoint = read_state_dict(path)
         tensors = original_names(checkpoint.tensors)
-        sizes = sizes_from_shapes(tensors, read_config(path, checkpoint.tensors))
-        return build_model(StateDict(tensors, checkpoint.is_mapped), sizes, device, dtype)
+        with torch.device("meta"):
+            network = LongCLIP(sizes_from_shapes(tensors, read_config(path, checkpoint.tensors)))
+        weights = network_layout(tensors)
+        check_names_and_shapes(expected=dict(network.named_parameters()), found=weights)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
+    return network, StateDict(weights, checkpoint.is_mapped)
 
 
 def find_checkpoint(model: str, revision: str | None = None) -> Path:
@@ -64,28 +75,23 @@ def checkpoint_files(path: Path) -> list[Path]:
     return [*weight_files(path), *([config] if config.is_file() else [])]
 
 
-def build_model(checkpoint: StateDict, sizes: LongCLIPSizes, device: torch.device, dtype: torch.dtype) -> LongCLIP:
-    """A `LongCLIP` with the weights of a checkpoint, given under the original's names.
+def filled(network: LongCLIP, weights: StateDict, device: torch.device, dtype: torch.dtype) -> LongCLIP:
+    """The network from the `meta` device with its weights, weight by weight.
 
-    The network is laid out on the `meta` device and filled weight by weight: none is initialised only to be
-    overwritten, and none is in memory twice for longer than its conversion takes.
+    None is initialised only to be overwritten, and none is in memory twice for longer than its conversion takes.
     """
-    with torch.device("meta"):
-        model = LongCLIP(sizes)
-    weights = network_layout(checkpoint.tensors)
-    check_names_and_shapes(expected=dict(model.named_parameters()), found=weights)
-    for name, weight in weights.items():
+    for name, weight in weights.tensors.items():
         module_name, _, parameter_name = name.rpartition(".")
-        module = model.get_submodule(module_name)
-        tower = sizes.vision if name.startswith("visual.") else sizes.text
+        module = network.get_submodule(module_name)
+        tower = network.sizes.vision if name.startswith("visual.") else network.sizes.text
         placed = weight.to(device)
         if tower.activation == "quick_gelu" and name.endswith(SCALED_FOR_QUICK_GELU):
             placed = placed.float() * QUICK_GELU_SCALE
         placed = converted(placed, dtype, is_linear=isinstance(module, Linear))
         setattr(module, parameter_name, nn.Parameter(placed, requires_grad=False))
-        if checkpoint.is_mapped and placed is not weight:
+        if weights.is_mapped and placed is not weight:
             release_pages(weight)
-    return model.to(device).eval()  # moves the constants; the weights are there
+    return network.to(device).eval()  # moves the constants; the weights are there
 
 
 def converted(weight: Tensor, dtype: torch.dtype, *, is_linear: bool) -> Tensor:
@@ -113,3 +119,8 @@ def check_names_and_shapes(*, expected: Mapping[str, Tensor], found: Mapping[str
         problems.append(listing(shapes))
     if problems:
         raise CheckpointError("not a LongCLIP or CLIP checkpoint: " + "; ".join(problems))
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """`float16` for `torch.float16`."""
+    return str(dtype).removeprefix("torch.")

@@ -10,12 +10,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from longclip_cli.checkpoint import check_names_and_shapes, find_checkpoint
-from longclip_cli.errors import CheckpointError, OutputError
-from longclip_cli.layouts import network_layout, original_layout, original_names
-from longclip_cli.model import LongCLIP, LongCLIPSizes, TowerSizes
-from longclip_cli.sizes import CONFIG_METADATA, read_config, sizes_from_shapes
-from longclip_cli.state_dict import read_state_dict, weight_files
+from longclip_cli.checkpoint import dtype_name, find_checkpoint, lay_out
+from longclip_cli.errors import OutputError
+from longclip_cli.layouts import original_layout
+from longclip_cli.model import LongCLIPSizes, TowerSizes
+from longclip_cli.sizes import CONFIG_METADATA
+from longclip_cli.state_dict import weight_files
 
 
 @dataclass(frozen=True)
@@ -56,19 +56,12 @@ def convert_checkpoint(
         raise OutputError(f"cannot write {target}: its name has to end with .safetensors")
     if target.exists() and any(target.samefile(file) for file in weight_files(source)):
         raise OutputError(f"cannot write {target}: it is the checkpoint itself")
-    try:
-        found = read_state_dict(source).tensors
-        tensors = original_names(found)
-        sizes = sizes_from_shapes(tensors, read_config(source, found))
-        weights = network_layout(tensors)
-        with torch.device("meta"):
-            check_names_and_shapes(expected=dict(LongCLIP(sizes).named_parameters()), found=weights)
-    except CheckpointError as error:
-        raise CheckpointError(f"{source}: {error}") from error
+    network, weights = lay_out(source)
+    sizes = network.sizes
     partial = target.with_name(f"{target.name}.partial")
     config = {"vision_config": tower_config(sizes.vision), "text_config": tower_config(sizes.text)}
     try:
-        tensors = original_layout(weights, sizes.patch_size)
+        tensors = original_layout(weights.tensors, sizes.patch_size)
         written = {name: tensor.to(dtype or tensor.dtype).contiguous() for name, tensor in tensors.items()}
         save_file(written, partial, metadata={"format": "pt", CONFIG_METADATA: json.dumps(config)})
         partial.replace(target)
@@ -76,15 +69,10 @@ def convert_checkpoint(
         raise OutputError(f"cannot write {target}: {error}") from error
     finally:
         partial.unlink(missing_ok=True)
-    parameters = sum(tensor.numel() for tensor in weights.values())
+    parameters = sum(tensor.numel() for tensor in weights.tensors.values())
     return Conversion(model, target, sizes, parameters, {tensor.dtype for tensor in written.values()})
 
 
 def tower_config(sizes: TowerSizes) -> dict[str, str | int]:
     """What shapes don't say about a tower, as Transformers' `config.json` has it."""
     return {"hidden_act": sizes.activation, "num_attention_heads": sizes.width // sizes.head_dim}
-
-
-def dtype_name(dtype: torch.dtype) -> str:
-    """`float16` for `torch.float16`."""
-    return str(dtype).removeprefix("torch.")

@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from threading import Event
 from typing import Any, Protocol
 
@@ -25,6 +24,7 @@ from longclip_cli.inputs import Line
 from longclip_cli.loading import RowLoader
 from longclip_cli.options import DEFAULT_MODEL, ScoreOptions
 from longclip_cli.pipeline import ScoredRow, score_lines
+from longclip_cli.records import SCORE_DECIMALS
 from longclip_cli.scorer import LongCLIPScorer
 from longclip_cli.stopwatch import Stopwatch
 
@@ -84,7 +84,9 @@ class LongCLIPEvaluator:
             row.result for row in self._scored(zip(dataframe[image_key], dataframe[text_key], strict=True), options)
         ]
         errors = [str(result) if isinstance(result, RowError) else None for result in results]
-        dataframe[output_key] = [None if isinstance(result, RowError) else round(result, 6) for result in results]
+        dataframe[output_key] = [
+            None if isinstance(result, RowError) else round(result, SCORE_DECIMALS) for result in results
+        ]
         if any(errors):
             dataframe[f"{output_key}_error"] = errors
         elif f"{output_key}_error" in columns:
@@ -94,13 +96,7 @@ class LongCLIPEvaluator:
 
     def _scored(self, pairs: Iterable[tuple[Any, Any]], options: ScoreOptions) -> Iterator[ScoredRow]:
         sizes = self._scorer.model.sizes
-        load = RowLoader(
-            image_key=options.image_key,
-            text_key=options.text_key,
-            image_root=Path(options.image_root),
-            image_size=sizes.image_size,
-            context_length=sizes.context_length,
-        )
+        load = RowLoader(options, image_size=sizes.image_size, context_length=sizes.context_length)
         lines = (
             Line(number, as_json({options.image_key: image, options.text_key: text}), 0)
             for number, (image, text) in enumerate(pairs, 1)

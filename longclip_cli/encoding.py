@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -19,6 +19,8 @@ from longclip_cli.remembering import ImageInput, TextInput
 from longclip_cli.tokenizer import END_TOKEN
 
 log = logging.getLogger(__name__)
+
+Item = TypeVar("Item", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,8 @@ class Encoder:
         images = list(images)
         while waiting := [image for image in dict.fromkeys(images) if image.features is None]:
             with self._smaller_batches_if_out_of_memory():
-                for start in range(0, len(waiting), self.batch_size):
-                    self._encode_image_batch(waiting[start : start + self.batch_size])
+                for batch in chunks(waiting, self.batch_size):
+                    self._encode_image_batch(batch)
         return torch.stack(cast(list[Tensor], [image.features for image in images]))
 
     @torch.inference_mode()
@@ -130,3 +132,8 @@ def length_batches(texts: Iterable[TextInput], positions: int, worth_a_batch: in
         batch.append(text)
         tokens += length
     yield batch
+
+
+def chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    """The items, `size` at a time."""
+    return (items[start : start + size] for start in range(0, len(items), size))

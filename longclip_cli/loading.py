@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
-from pathlib import Path
 from queue import Empty, Queue
 
 from longclip_cli.errors import RowError
@@ -65,26 +64,14 @@ class RowLoader:
 
     `image_size` is in pixels, `context_length` in tokens. Images and texts that rows have in common are
     loaded once, as long as they are among the `REMEMBERED` used last. An image that was written anew is another one.
-    `max_pixels` is Pillow's limit from then on, for the whole process.
+    The options' `max_pixels` is Pillow's limit from then on, for the whole process.
     """
 
-    def __init__(
-        self,
-        *,
-        image_key: str,
-        text_key: str,
-        image_root: Path,
-        image_size: int,
-        context_length: int,
-        max_pixels: int = ScoreOptions.max_pixels,
-        fast_decode: bool = ScoreOptions.fast_decode,
-    ) -> None:
-        self._image_key = image_key
-        self._text_key = text_key
-        self._image_root = image_root
-        self._load_image = partial(load_image, image_size=image_size, fast_decode=fast_decode)
+    def __init__(self, options: ScoreOptions, *, image_size: int, context_length: int) -> None:
+        self._options = options
+        self._load_image = partial(load_image, image_size=image_size, fast_decode=options.fast_decode)
         self._context_length = context_length
-        limit_pixels(max_pixels)
+        limit_pixels(options.max_pixels)
         byte_pair_encoder()  # or each worker thread would build its own
         self._images: Memory[ImageInput] = Memory(REMEMBERED)
         self._texts: Memory[TextInput] = Memory(REMEMBERED)
@@ -92,8 +79,8 @@ class RowLoader:
     def __call__(self, line: Line) -> LoadingRow | LoadedRow:
         record = parse_line(line)
         try:
-            path = self._image_root / record.image_path(self._image_key)
-            text = record.text(self._text_key)
+            path = self._options.image_root / record.image_path(self._options.image_key)
+            text = record.text(self._options.text_key)
             version = check_regular_file(path)
             return LoadingRow(
                 record,

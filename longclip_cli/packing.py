@@ -30,7 +30,7 @@ def can_pack(weight: Tensor) -> bool:
 
 
 def pack_weight(weight: Tensor) -> Tensor:
-    """A weight, `[out_features, in_features]`, in oneDNN's order: the same shape, opaque to all but `linear`."""
+    """A weight, `[out_features, in_features]`, in oneDNN's order: the same shape, opaque to all but `packed_linear`."""
     packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous())
     return packed
 

@@ -15,7 +15,7 @@ from longclip_cli.summary import Summary
 
 def describe_run(options: ScoreOptions, source: Input) -> RunRecord:
     """The record of the run that these options ask for. Finds the model, and downloads it if it has to be."""
-    from longclip_cli.checkpoint import checkpoint_files, find_checkpoint
+    from longclip_cli.checkpoint import checkpoint_files, dtype_name, find_checkpoint
     from longclip_cli.scorer import select_device, select_dtype
 
     dtype = select_dtype(options.precision, select_device(options.device))
@@ -28,7 +28,7 @@ def describe_run(options: ScoreOptions, source: Input) -> RunRecord:
         model=" ".join(map(file_fingerprint, checkpoint_files(find_checkpoint(options.model, options.revision)))),
         max_pixels=str(options.max_pixels),
         fast_decode=str(options.fast_decode),
-        precision=str(dtype).removeprefix("torch."),
+        precision=dtype_name(dtype),
         output_format=str(OUTPUT_FORMAT),
         version=__version__,
     )

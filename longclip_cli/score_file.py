@@ -106,15 +106,8 @@ def scored_rows(
             batch_size=options.batch_size,
             revision=options.revision,
         )
-        load = RowLoader(
-            image_key=options.image_key,
-            text_key=options.text_key,
-            image_root=options.image_root,
-            image_size=scorer.model.sizes.image_size,
-            context_length=scorer.model.sizes.context_length,
-            max_pixels=options.max_pixels,
-            fast_decode=options.fast_decode,
-        )
+        sizes = scorer.model.sizes
+        load = RowLoader(options, image_size=sizes.image_size, context_length=sizes.context_length)
     progress.start(source.size)
     return score_lines(
         lines,

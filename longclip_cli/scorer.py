@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from longclip_cli.checkpoint import load_model
-from longclip_cli.encoding import Encoder
+from longclip_cli.encoding import Encoder, Item, chunks
 from longclip_cli.errors import DeviceError, UsageError
 from longclip_cli.images import load_image, row_errors, to_pixels
 from longclip_cli.loading import Pair, load_text
@@ -26,7 +26,6 @@ from longclip_cli.remembering import ImageInput
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 BATCHES_IN_CHUNK = 4
 ImageSource: TypeAlias = str | PathLike[str] | Image.Image
-Item = TypeVar("Item", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -164,11 +163,6 @@ class LongCLIPScorer:
 def scores_of(cosines: Tensor) -> list[float]:
     """`(cosine + 1) / 2` of each, which rounding does not take out of [0, 1]."""
     return ((cosines + 1) / 2).clamp(0, 1).tolist()
-
-
-def chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
-    """The items, `size` at a time."""
-    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def select_device(name: str) -> torch.device:

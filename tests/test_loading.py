@@ -11,6 +11,7 @@ from PIL import Image
 from longclip_cli.errors import InputError, RowError
 from longclip_cli.inputs import Line
 from longclip_cli.loading import LoadedRow, Prefetch, RowLoader
+from longclip_cli.options import ScoreOptions
 from longclip_cli.records import Record
 from longclip_cli.stopwatch import Stopwatch
 
@@ -131,7 +132,7 @@ def test_closing_ends_the_reader_and_the_workers_of_an_endless_input():
 
 
 def loader(root):
-    return RowLoader(image_key="image_path", text_key="text", image_root=root, image_size=32, context_length=248)
+    return RowLoader(ScoreOptions(image_root=root), image_size=32, context_length=248)
 
 
 def row(image_path, text):

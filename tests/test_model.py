@@ -5,11 +5,8 @@ import torch
 from conftest import GOLDEN, LOSSY, golden_rows
 from torch.nn import functional as F
 
-from longclip_cli.checkpoint import build_model, load_model
+from longclip_cli.checkpoint import load_model
 from longclip_cli.images import load_image
-from longclip_cli.layouts import original_names
-from longclip_cli.sizes import sizes_from_shapes
-from longclip_cli.state_dict import StateDict
 from longclip_cli.tokenizer import tokenize
 
 CPU = torch.device("cpu")
@@ -18,14 +15,6 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def model(checkpoint):
     return load_model(str(checkpoint), CPU, torch.float32)
-
-
-def model_of(tensors, config=None):
-    """A network with such weights, which stay usable."""
-    tensors = original_names(tensors)
-    return build_model(
-        StateDict(tensors, is_mapped=False), sizes_from_shapes(tensors, config or {}), CPU, torch.float32
-    )
 
 
 def features(model, row):
@@ -81,8 +70,9 @@ def of_value(block):
         dict(embed_dim=32, image_size=42, patch=14, image_width=64, image_layers=3, text_width=64, text_layers=1),
     ],
 )
-def test_any_size_is_read_from_the_shapes(checkpoint_maker, sizes):
-    model = model_of(checkpoint_maker.longclip(1, **sizes))
+def test_any_size_is_read_from_the_shapes(checkpoint_maker, tmp_path, sizes):
+    torch.save(checkpoint_maker.longclip(1, **sizes), tmp_path / "model.pt")
+    model = load_model(str(tmp_path / "model.pt"), CPU, torch.float32)
     assert model.sizes.image_size == sizes["image_size"]
     assert model.sizes.context_length == 248
     side = sizes["image_size"]

@@ -7,11 +7,12 @@ import torch
 from conftest import GOLDEN, LOSSY, golden_rows
 from PIL import Image
 
+from longclip_cli.encoding import chunks
 from longclip_cli.errors import DeviceError, RowError, UsageError
 from longclip_cli.images import load_image
 from longclip_cli.loading import Pair, load_text
 from longclip_cli.remembering import ImageInput
-from longclip_cli.scorer import LongCLIPScorer, chunks, scores_of, select_device, select_dtype
+from longclip_cli.scorer import LongCLIPScorer, scores_of, select_device, select_dtype
 
 CPU = torch.device("cpu")
 ROWS = golden_rows("expected.jsonl")

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from longclip_cli.errors import CheckpointError
 from longclip_cli.hub import DEMO_MODEL, SHORT_NAMES, download, looks_like_hub_id, pick_checkpoint
 from longclip_cli.layouts import network_layout, original_names
-from longclip_cli.model import QUICK_GELU_SCALE, SCALED_FOR_QUICK_GELU, Linear, LongCLIP
+from longclip_cli.model import LongCLIP
 from longclip_cli.packing import can_pack, pack_weight, release_pages
 from longclip_cli.sizes import CONFIG_FILE, read_config, sizes_from_shapes
 from longclip_cli.state_dict import StateDict, listing, read_state_dict, weight_files
+from longclip_cli.transformer import QUICK_GELU_SCALE, SCALED_FOR_QUICK_GELU, Linear
 
 
 def load_model(model: str, device: torch.device, dtype: torch.dtype, revision: str | None = None) -> LongCLIP:

@@ -13,9 +13,10 @@ from safetensors.torch import save_file
 from longclip_cli.checkpoint import dtype_name, find_checkpoint, lay_out
 from longclip_cli.errors import OutputError
 from longclip_cli.layouts import original_layout
-from longclip_cli.model import LongCLIPSizes, TowerSizes
+from longclip_cli.model import LongCLIPSizes
 from longclip_cli.sizes import CONFIG_METADATA
 from longclip_cli.state_dict import weight_files
+from longclip_cli.transformer import TowerSizes
 
 
 @dataclass(frozen=True)

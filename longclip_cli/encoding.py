@@ -27,19 +27,19 @@ Item = TypeVar("Item", bound=Hashable)
 class BatchLimits:
     """How much work to give a device at a time, counted in positions (tokens or patches).
 
-    `image_positions` and `text_positions` are in one forward pass, at most. Another batch of texts costs as much time
-    as `worth_a_batch` positions: more padding than that is not spent on making two batches one.
+    `image_positions` and `text_positions` are in one forward pass, at most. Within it, texts padded to one length are
+    a group; a group costs as much time as `worth_a_group` positions, and no more padding is spent on saving one.
     """
 
     image_positions: int
     text_positions: int
-    worth_a_batch: int
+    worth_a_group: int
 
 
-# A CPU is nearly as fast with one photo as with many, small networks need some to hide the cost of the calls. Reading
-# the weights from memory once takes as long as computing with them for some twenty positions.
-CPU_LIMITS = BatchLimits(image_positions=1024, text_positions=512, worth_a_batch=24)
-GPU_LIMITS = BatchLimits(image_positions=64 * 577, text_positions=64 * 248, worth_a_batch=2048)
+# A CPU is nearly as fast with one photo as with many; small networks need some to hide the cost of the calls. Matrix
+# products with few rows are slow, most of all in bfloat16. A group of texts costs one more attention in each block.
+CPU_LIMITS = BatchLimits(image_positions=1024, text_positions=2048, worth_a_group=2)
+GPU_LIMITS = BatchLimits(image_positions=64 * 577, text_positions=64 * 248, worth_a_group=2048)
 
 
 class Encoder:
@@ -71,7 +71,7 @@ class Encoder:
         while waiting := [text for text in dict.fromkeys(texts) if text.features is None]:
             with self._smaller_batches_if_out_of_memory():
                 positions = min(self._limits.text_positions, self.batch_size * self.model.sizes.image_positions)
-                for batch in length_batches(waiting, positions, self._limits.worth_a_batch):
+                for batch in text_batches(waiting, positions, self._limits.worth_a_group):
                     self._encode_text_batch(batch)
         return torch.stack(cast(list[Tensor], [text.features for text in texts]))
 
@@ -84,16 +84,21 @@ class Encoder:
             # A copy, or a single image that is remembered would keep its whole batch in memory.
             image.features, image.pixel_values = of_image.clone(), None
 
-    def _encode_text_batch(self, texts: Sequence[TextInput]) -> None:
-        """Texts of one batch, the last of which is the longest."""
-        ids = [cast(list[int], text.token_ids) for text in texts]
-        batch = self._host_tensor((len(ids), len(ids[-1])), torch.long).fill_(END_TOKEN)  # [B, L]
-        for row, token_ids in zip(batch, ids, strict=True):
-            row[: len(token_ids)] = torch.tensor(token_ids)
-        lengths = self._host_tensor((len(ids),), torch.long).copy_(torch.tensor([len(token_ids) for token_ids in ids]))
-        features = self.model.encode_text(self._to_device(batch), self._to_device(lengths))
-        for text, of_text in zip(texts, F.normalize(features.float(), dim=-1), strict=True):
+    def _encode_text_batch(self, groups: Sequence[Sequence[TextInput]]) -> None:
+        texts = [text for group in groups for text in group]
+        lengths = self._host_tensor((len(texts),), torch.long)
+        lengths.copy_(torch.tensor([len(token_ids_of(text)) for text in texts]))
+        token_ids = [self._to_device(self._padded(group)) for group in groups]
+        features = F.normalize(self.model.encode_text(token_ids, self._to_device(lengths)).float(), dim=-1)
+        for text, of_text in zip(texts, features, strict=True):
             text.features, text.token_ids = of_text.clone(), None
+
+    def _padded(self, group: Sequence[TextInput]) -> Tensor:
+        """The token ids of texts, the last of which is the longest: `[B, L]`."""
+        padded = self._host_tensor((len(group), len(token_ids_of(group[-1]))), torch.long).fill_(END_TOKEN)
+        for row, text in zip(padded, group, strict=True):
+            row[: len(token_ids_of(text))] = torch.tensor(token_ids_of(text))
+        return padded
 
     def _host_tensor(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """An uninitialised tensor on the host, from which the device can copy while both go on."""
@@ -117,21 +122,43 @@ class Encoder:
             log.warning("out of memory on %s: going on with --batch-size %d", self.device, self.batch_size)
 
 
-def length_batches(texts: Iterable[TextInput], positions: int, worth_a_batch: int) -> Iterator[list[TextInput]]:
-    """Texts by length, in runs that padded to their longest hold at most `positions` tokens.
+def text_batches(texts: Iterable[TextInput], positions: int, worth_a_group: int) -> Iterator[list[list[TextInput]]]:
+    """Groups of texts, shortest first, in batches of at most `positions` tokens, padding included.
 
-    A run holds at most `worth_a_batch` tokens of padding. A text of more than `positions` tokens is a run of its own.
+    A text of more than `positions` tokens is a batch of its own.
     """
-    batch: list[TextInput] = []
-    tokens = 0
-    for length, text in sorted(((len(text.token_ids or ()), text) for text in texts), key=itemgetter(0)):
-        padded = length * (len(batch) + 1)
-        if batch and (padded > positions or padded - tokens - length > worth_a_batch):
+    batch: list[list[TextInput]] = []
+    room = positions
+    for group in length_groups(texts, positions, worth_a_group):
+        padded = len(group) * len(token_ids_of(group[-1]))
+        if batch and padded > room:
             yield batch
-            batch, tokens = [], 0
-        batch.append(text)
-        tokens += length
+            batch, room = [], positions
+        batch.append(group)
+        room -= padded
     yield batch
+
+
+def length_groups(texts: Iterable[TextInput], positions: int, worth_a_group: int) -> Iterator[list[TextInput]]:
+    """Texts by length, in groups that padded to their longest hold at most `positions` tokens.
+
+    A group holds at most `worth_a_group` tokens of padding. A text of more than `positions` tokens is one of its own.
+    """
+    group: list[TextInput] = []
+    tokens = 0
+    for length, text in sorted(((len(token_ids_of(text)), text) for text in texts), key=itemgetter(0)):
+        padded = length * (len(group) + 1)
+        if group and (padded > positions or padded - tokens - length > worth_a_group):
+            yield group
+            group, tokens = [], 0
+        group.append(text)
+        tokens += length
+    yield group
+
+
+def token_ids_of(text: TextInput) -> list[int]:
+    """The token ids of a text that has not been encoded yet."""
+    return cast(list[int], text.token_ids)
 
 
 def chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:

@@ -15,9 +15,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from longclip_cli.errors import CheckpointError
-from longclip_cli.model import HEAD_DIM, Activation, LongCLIPSizes, TowerSizes
+from longclip_cli.model import LongCLIPSizes
 from longclip_cli.state_dict import listing
 from longclip_cli.tokenizer import END_TOKEN
+from longclip_cli.transformer import HEAD_DIM, Activation, TowerSizes
 
 CONFIG_FILE = "config.json"
 CONFIG_METADATA = "config"  # where `longclip-convert` leaves the same in a safetensors file

@@ -1,12 +1,14 @@
 """Batches of images and texts, and devices whose memory is too small for them."""
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from longclip_cli.checkpoint import load_model
-from longclip_cli.encoding import CPU_LIMITS, Encoder, length_batches
+from longclip_cli.encoding import CPU_LIMITS, Encoder, text_batches
 from longclip_cli.errors import DeviceError
 from longclip_cli.loading import load_text
 from longclip_cli.remembering import ImageInput, TextInput
@@ -27,7 +29,7 @@ def random_images(count):
 def count_calls(monkeypatch, model, name):
     sizes = []
     encode = getattr(model, name)
-    monkeypatch.setattr(model, name, lambda batch, *rest: sizes.append(len(batch)) or encode(batch, *rest))
+    monkeypatch.setattr(model, name, lambda *batch: sizes.append(len(batch[-1])) or encode(*batch))
     return sizes
 
 
@@ -63,24 +65,27 @@ def test_small_networks_get_larger_batches(model):
 
 
 @given(st.lists(st.integers(2, 248), min_size=1, max_size=60), st.integers(248, 2000), st.integers(0, 500))
-def test_text_batches_hold_every_text_once_with_few_positions_and_little_padding(lengths, positions, worth_a_batch):
+def test_text_batches_hold_every_text_once_with_few_positions_and_little_padding(lengths, positions, worth_a_group):
     texts = [TextInput([length] * length, is_cut=False) for length in lengths]
-    batches = list(length_batches(texts, positions, worth_a_batch))
-    assert {id(text) for batch in batches for text in batch} == {id(text) for text in texts}
-    assert [len(text.token_ids) for batch in batches for text in batch] == sorted(lengths)
-    for batch in batches:
-        padded = len(batch) * len(batch[-1].token_ids)
-        assert padded <= positions
-        assert padded - sum(len(text.token_ids) for text in batch) <= worth_a_batch
+    batches = list(text_batches(texts, positions, worth_a_group))
+    groups = [group for batch in batches for group in batch]
+    assert {id(text) for group in groups for text in group} == {id(text) for text in texts}
+    assert [len(text.token_ids) for group in groups for text in group] == sorted(lengths)
+    padded = [[len(group) * len(group[-1].token_ids) for group in batch] for batch in batches]
+    assert all(sum(sizes) <= positions for sizes in padded)
+    # No batch could have taken in the first group of the next.
+    assert all(sum(sizes) + after[0] > positions for sizes, after in itertools.pairwise(padded))
+    for group, size in zip(groups, itertools.chain.from_iterable(padded), strict=True):
+        assert size - sum(len(text.token_ids) for text in group) <= worth_a_group
 
 
 def fail_above(model, monkeypatch, name, most, error=torch.OutOfMemoryError):
     encode = getattr(model, name)
 
-    def encode_few(batch, *rest):
-        if len(batch) > most:
+    def encode_few(*batch):
+        if len(batch[-1]) > most:
             raise error("out of memory: tried to allocate more than there is")
-        return encode(batch, *rest)
+        return encode(*batch)
 
     monkeypatch.setattr(model, name, encode_few)
 

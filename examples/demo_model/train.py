@@ -28,8 +28,9 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from longclip_cli.images import to_pixels
 from longclip_cli.layouts import original_layout
-from longclip_cli.model import QUICK_GELU_SCALE, SCALED_FOR_QUICK_GELU, LongCLIP, LongCLIPSizes, TowerSizes
+from longclip_cli.model import LongCLIP, LongCLIPSizes
 from longclip_cli.tokenizer import END_TOKEN, tokenize
+from longclip_cli.transformer import QUICK_GELU_SCALE, SCALED_FOR_QUICK_GELU, TowerSizes
 
 SIZES = LongCLIPSizes(
     embed_dim=64,
@@ -156,7 +157,7 @@ def new_model() -> LongCLIP:
 def code_fit(model: LongCLIP, batch: Batch) -> tuple[Tensor, Tensor]:
     """The mean cosine between what each tower gives and the code: of the pictures, of the captions."""
     images = model.encode_image(batch.pixel_values)
-    texts = model.encode_text(batch.token_ids, batch.lengths)
+    texts = model.encode_text([batch.token_ids], batch.lengths)
     return (
         F.cosine_similarity(images, batch.image_codes).mean(),
         F.cosine_similarity(texts, batch.text_codes).mean(),

@@ -121,6 +121,9 @@ def score(
         bool,
         typer.Option("--fast-decode", help="Decode large JPEGs at a reduced size: quicker, not quite the same scores."),
     ] = DEFAULTS.fast_decode,
+    fast_resize: Annotated[
+        bool, typer.Option("--fast-resize", help="Resize with PyTorch, not Pillow: quicker, nearly the same scores.")
+    ] = DEFAULTS.fast_resize,
     summary: Annotated[
         Path | None, typer.Option(metavar="FILE", show_default="none", help="Also write the run's summary as JSON.")
     ] = DEFAULTS.summary,
@@ -170,6 +173,7 @@ def score(
             max_errors=max_errors,
             max_pixels=max_pixels,
             fast_decode=fast_decode,
+            fast_resize=fast_resize,
             summary=summary,
             resume=resume,
         )

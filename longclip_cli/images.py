@@ -18,6 +18,7 @@ from typing import TypeAlias
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
+from torch.nn import functional as F
 
 from longclip_cli.errors import RowError
 
@@ -41,11 +42,12 @@ def limit_pixels(max_pixels: int) -> None:
     warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 
-def load_image(path: Path, image_size: int, *, fast_decode: bool = False) -> Tensor:
+def load_image(path: Path, image_size: int, *, fast_decode: bool = False, fast_resize: bool = False) -> Tensor:
     """The pixels of an image file, `[3, image_size, image_size]` uint8.
 
     With `fast_decode` a JPEG is decoded to an eighth, a quarter or half of its size where that is no smaller than
-    what it is resized to: quicker, and not quite the same pixels.
+    what it is resized to; with `fast_resize` PyTorch resizes instead of Pillow. Both are quicker, and not quite the
+    same pixels.
     Raises `RowError` for whatever is not a regular file that Pillow decodes to its end.
     """
     check_regular_file(path)
@@ -53,7 +55,7 @@ def load_image(path: Path, image_size: int, *, fast_decode: bool = False) -> Ten
         size = resized(image.size, image_size)
         if fast_decode:
             image.draft("RGB", size)
-        return to_pixels(image, image_size, size)
+        return to_pixels(image, image_size, size, fast_resize=fast_resize)
 
 
 def check_regular_file(path: Path) -> FileVersion:
@@ -111,7 +113,9 @@ def safe_formats() -> tuple[str, ...]:
     return tuple(name for name in Image.ID if name not in NEVER_DECODED)
 
 
-def to_pixels(image: Image.Image, image_size: int, size: tuple[int, int] | None = None) -> Tensor:
+def to_pixels(
+    image: Image.Image, image_size: int, size: tuple[int, int] | None = None, *, fast_resize: bool = False
+) -> Tensor:
     """An image made RGB, resized and centre-cropped, `[3, image_size, image_size]` uint8.
 
     `size` is what to resize it to, if that is not to be told from its own width and height.
@@ -122,12 +126,20 @@ def to_pixels(image: Image.Image, image_size: int, size: tuple[int, int] | None 
     # Resizing makes a large image of a small one that is very long and thin.
     if Image.MAX_IMAGE_PIXELS and width * height > Image.MAX_IMAGE_PIXELS:
         raise Image.DecompressionBombError(f"{width * height} pixels once resized")
+    left, top = round((width - image_size) / 2), round((height - image_size) / 2)
+    if fast_resize and image.size != size:
+        # The same arithmetic with weights of 16 bits instead of 22, on AVX2: a pixel in 500 is one level off.
+        pixels = F.interpolate(rgb_values(image)[None], (height, width), mode="bicubic", antialias=True)[0]
+        return pixels[:, top : top + image_size, left : left + image_size].contiguous()
     if image.size != size:
         image = image.resize(size, Image.Resampling.BICUBIC)
-    left, top = round((width - image_size) / 2), round((height - image_size) / 2)
-    image = image.crop((left, top, left + image_size, top + image_size))
+    return rgb_values(image.crop((left, top, left + image_size, top + image_size)))
+
+
+def rgb_values(image: Image.Image) -> Tensor:
+    """The pixels of an RGB image, `[3, height, width]` uint8."""
     pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
-    return pixels.view(image_size, image_size, 3).permute(2, 0, 1)
+    return pixels.view(image.height, image.width, 3).permute(2, 0, 1)
 
 
 def resized(size: tuple[int, int], image_size: int) -> tuple[int, int]:

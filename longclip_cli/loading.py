@@ -69,7 +69,9 @@ class RowLoader:
 
     def __init__(self, options: ScoreOptions, *, image_size: int, context_length: int) -> None:
         self._options = options
-        self._load_image = partial(load_image, image_size=image_size, fast_decode=options.fast_decode)
+        self._load_image = partial(
+            load_image, image_size=image_size, fast_decode=options.fast_decode, fast_resize=options.fast_resize
+        )
         self._context_length = context_length
         limit_pixels(options.max_pixels)
         byte_pair_encoder()  # or each worker thread would build its own

@@ -43,6 +43,7 @@ class ScoreOptions:
     max_errors: int | None = None
     max_pixels: int = 100_000_000
     fast_decode: bool = False
+    fast_resize: bool = False
     summary: Path | None = None
     resume: bool = False
 

@@ -28,6 +28,7 @@ def describe_run(options: ScoreOptions, source: Input) -> RunRecord:
         model=" ".join(map(file_fingerprint, checkpoint_files(find_checkpoint(options.model, options.revision)))),
         max_pixels=str(options.max_pixels),
         fast_decode=str(options.fast_decode),
+        fast_resize=str(options.fast_resize),
         precision=dtype_name(dtype),
         output_format=str(OUTPUT_FORMAT),
         version=__version__,

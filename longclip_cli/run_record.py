@@ -33,6 +33,7 @@ class RunRecord:
     model: str
     max_pixels: str
     fast_decode: str
+    fast_resize: str
     precision: str
     output_format: str
     version: str

@@ -188,6 +188,7 @@ def stopped_folder(tiny_checkpoint, tmp_path_factory):
         (["--precision", "bf16"], "its precision was float32, not bfloat16"),
         (["--max-pixels", 1000], "its max pixels was 100000000, not 1000"),
         (["--fast-decode"], "its fast decode was False, not True"),
+        (["--fast-resize"], "its fast resize was False, not True"),
         (["-m", "demo"], "its model was "),
     ],
 )

@@ -20,6 +20,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from longclip_cli.layouts import network_layout
+
 SEED = 20240322
 MEGAPIXELS = (0.3, 2.0)
 PHOTOGRAPHS = {
@@ -40,11 +42,10 @@ SHAPES = {
 }
 
 
-def write_photographs(folder: Path, count: int) -> list[Path]:
+def write_photographs(folder: Path, count: int) -> None:
     """JPEG files of 0.3 to 2 megapixels, each another part of a photograph, written unless they are there."""
     rng = random.Random(SEED)
     originals = [Image.open(path).convert("RGB") for path in original_photographs()]
-    paths = []
     for number in range(count):
         original = rng.choice(originals)
         share = rng.uniform(0.6, 1)
@@ -56,8 +57,6 @@ def write_photographs(folder: Path, count: int) -> list[Path]:
         if not path.exists():
             part = original.crop((left, top, left + width, top + height))
             part.resize(size, Image.Resampling.LANCZOS).save(path, quality=quality)
-        paths.append(path)
-    return paths
 
 
 def original_photographs() -> Iterator[Path]:
@@ -114,8 +113,8 @@ def write_checkpoint(folder: Path, shape: str) -> Path:
     reference.mkdir(exist_ok=True)
     (reference / "config.json").write_text(json.dumps(maker.config(weights, "clip", sizes["image_size"])))
     original = dict(weights)
-    stretched = weights.pop("positional_embedding_res")
-    weights["positional_embedding"] = torch.cat([weights["positional_embedding"][:20], stretched[20:]])
+    weights["positional_embedding"] = network_layout(weights)["positional_embedding"]
+    del weights["positional_embedding_res"]
     renamed = maker.transformers_layout(weights, nested=False)
     save_file(renamed, reference / "model.safetensors", metadata={"format": "pt"})
     save_file(original, path)  # last, since it tells that both are there

@@ -24,7 +24,7 @@ from longclip_cli.inputs import Line
 from longclip_cli.loading import RowLoader
 from longclip_cli.options import DEFAULT_MODEL, ScoreOptions
 from longclip_cli.pipeline import ScoredRow, score_lines
-from longclip_cli.records import SCORE_DECIMALS
+from longclip_cli.records import SCORE_DECIMALS, error_key
 from longclip_cli.scorer import LongCLIPScorer
 from longclip_cli.stopwatch import Stopwatch
 
@@ -88,9 +88,9 @@ class LongCLIPEvaluator:
             None if isinstance(result, RowError) else round(result, SCORE_DECIMALS) for result in results
         ]
         if any(errors):
-            dataframe[f"{output_key}_error"] = errors
-        elif f"{output_key}_error" in columns:
-            del dataframe[f"{output_key}_error"]
+            dataframe[error_key(output_key)] = errors
+        elif error_key(output_key) in columns:
+            del dataframe[error_key(output_key)]
         storage.write(dataframe)
         return [output_key]
 

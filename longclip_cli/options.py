@@ -9,6 +9,7 @@ from typing import Literal
 
 from longclip_cli.errors import UsageError
 from longclip_cli.inputs import STANDARD_STREAM
+from longclip_cli.records import error_key
 
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
 DEFAULT_MODEL = "BeichenZhang/LongCLIP-L-336px"
@@ -51,7 +52,7 @@ class ScoreOptions:
         if self.resume and self.output == STANDARD_STREAM:
             raise UsageError("--resume needs an output file to go on with: give one with -o")
         for key in (self.image_key, self.text_key):
-            if key in (self.output_key, f"{self.output_key}_error"):
+            if key in (self.output_key, error_key(self.output_key)):
                 raise UsageError(
                     f"--output-key {self.output_key} would overwrite the field '{key}' that rows are read from"
                 )

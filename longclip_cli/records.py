@@ -95,15 +95,19 @@ def line_error(line: Line, problem: str, detail: str) -> RowError:
     return RowError(f"line: {problem}", message=f"line {line.number}: {problem}: {detail}")
 
 
+def error_key(output_key: str) -> str:
+    """The field that says why a row has no score."""
+    return f"{output_key}_error"
+
+
 def encode_record(record: Record, output_key: str, result: float | RowError) -> bytes:
     """The output line of a record: the input line and its score, or null and the error.
 
     What stood under the output key or its error key is taken out. A line that is not a JSON object
     is kept as a string, in which bytes that are not UTF-8 stand as `\\xff`.
     """
-    error_key = f"{output_key}_error"
     if isinstance(result, RowError):
-        additions = {output_key: b"null", error_key: json_string(str(result))}
+        additions = {output_key: b"null", error_key(output_key): json_string(str(result))}
     else:
         additions = {output_key: orjson.dumps(round(result, SCORE_DECIMALS))}
     content = record.line.content
@@ -112,7 +116,7 @@ def encode_record(record: Record, output_key: str, result: float | RowError) -> 
         return b"{%b}\n" % members({**additions, f"{output_key}_input": json_string(text)})
     end = content.rindex(b"}")
     kept, rest = content[:end], content[end:]
-    stale = record.fields.keys() & {output_key, error_key}
+    stale = record.fields.keys() & {output_key, error_key(output_key)}
     if stale:
         kept = without_members(kept, stale)
     separator = b", " if len(record.fields) > len(stale) else b""

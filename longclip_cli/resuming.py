@@ -8,7 +8,7 @@ from longclip_cli import __version__
 from longclip_cli.errors import OutputError, RowError
 from longclip_cli.inputs import Input, Line
 from longclip_cli.options import ScoreOptions
-from longclip_cli.records import encode_record, parse_line
+from longclip_cli.records import encode_record, error_key, parse_line
 from longclip_cli.run_record import OUTPUT_FORMAT, RunRecord, file_fingerprint
 from longclip_cli.summary import Summary
 
@@ -57,7 +57,7 @@ def result_of(row: bytes, output_key: str) -> float | RowError | None:
     fields = parse_line(Line(1, row, 0)).fields
     if isinstance(fields, RowError) or output_key not in fields:
         return None
-    score, error = fields[output_key], fields.get(f"{output_key}_error")
+    score, error = fields[output_key], fields.get(error_key(output_key))
     if isinstance(score, int | float):
         return float(score)
     return RowError(reason_of(str(error)), message=str(error)) if error else None

@@ -123,7 +123,7 @@ class Encoder:
 
 
 def text_batches(texts: Iterable[TextInput], positions: int, worth_a_group: int) -> Iterator[list[list[TextInput]]]:
-    """Groups of texts, shortest first, in batches of at most `positions` tokens, padding included.
+    """Groups of texts (at least one), shortest first, in batches of at most `positions` tokens, padding included.
 
     A text of more than `positions` tokens is a batch of its own.
     """

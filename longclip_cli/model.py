@@ -8,7 +8,7 @@ checkpoints but for what computes faster in another form, into which loading put
 - one positional table for the text where the checkpoints hold two (`layouts.py`),
 - the 1.702 of QuickGELU multiplied into what stands around it, and weights packed for the CPU (`checkpoint.py`).
 
-Shapes in the comments: B batch, L positions, W channels (width), H heads, E channels of the shared space.
+Shapes in the comments: B batch, L positions, W channels (width), E channels of the shared space.
 """
 
 from __future__ import annotations

@@ -74,8 +74,7 @@ class Attention(nn.Module):
             strict=True,
         )
         gathered = [attend(q, k, v, mask, causal=causal) for q, k, v, mask in heads]
-        rows = [y.transpose(1, 2).flatten(2).flatten(0, 1) for y in gathered]  # [B * L, W] each
-        return self.out_proj((torch.cat(rows) if len(rows) > 1 else rows[0]).to(x.dtype))
+        return self.out_proj(flat([y.transpose(1, 2).flatten(2) for y in gathered]).to(x.dtype))
 
     def _heads(self, x: Tensor, groups: Groups) -> Iterator[Tensor]:
         """`[T, W]` to `[B, H, L, head_dim]` for each group.
@@ -98,10 +97,12 @@ def masks_of(visible: Tensor | None, groups: Groups) -> Sequence[Tensor | None]:
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, causal: bool) -> Tensor:
     """Scaled dot-product attention, `[B, H, Q, head_dim]`.
 
-    On Apple's GPUs some releases of PyTorch give wrong results for views (pytorch issues 163597, 181133).
+    On Apple's GPUs some releases of PyTorch give wrong results for views (pytorch issues 163597, 181133) and for a
+    mask that heads share (184180).
     """
     if q.device.type == "mps":
         q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
+        mask = None if mask is None else mask.expand(-1, q.shape[1], -1, -1).contiguous()
     return F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal)
 
 
@@ -158,6 +159,12 @@ class ResidualAttentionBlock(nn.Module):
         return torch.add(x, self.mlp(normed), alpha=self.mlp.output_scale)
 
 
+def flat(sequences: Sequence[Tensor]) -> Tensor:
+    """Groups of `[B, L, W]` one behind the other, `[T, W]`; a view, if there is but one."""
+    rows = [group.flatten(0, 1) for group in sequences]
+    return torch.cat(rows) if len(rows) > 1 else rows[0]
+
+
 def first_rows(groups: Groups, device: torch.device) -> Tensor:
     """The row in which each sequence begins, `[N]`."""
     rows, begin = [], 0
@@ -180,7 +187,7 @@ class Transformer(nn.Module):
         In the last block nothing but that position is computed.
         """
         groups = [(len(group), group.shape[1]) for group in sequences]
-        x = torch.cat([group.flatten(0, 1) for group in sequences])  # [T, W]
+        x = flat(sequences)
         *blocks, last = self.resblocks
         for block in blocks:
             x = block(x, groups, causal=causal)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from longclip_cli.checkpoint import load_model
-from longclip_cli.encoding import CPU_LIMITS, Encoder, text_batches
+from longclip_cli.encoding import CPU_LIMITS, GPU_LIMITS, BatchLimits, Encoder, text_batches
 from longclip_cli.errors import DeviceError
 from longclip_cli.loading import load_text
 from longclip_cli.remembering import ImageInput, TextInput
@@ -59,12 +59,22 @@ def test_what_is_encoded_holds_neither_its_pixels_nor_its_batch(model):
     assert {image.pixel_values for image in images} == {text.token_ids for text in texts} == {None}
 
 
+@pytest.mark.parametrize("limits", [CPU_LIMITS, GPU_LIMITS, BatchLimits(1024, 300, 40), BatchLimits(1024, 10, 40)])
+def test_texts_have_the_features_that_each_has_alone_however_they_are_batched(model, monkeypatch, limits):
+    texts = [" ".join(["word"] * count) + f" {count}" for count in (*range(0, 240, 9), 3, 3, 60)]
+    alone = [Encoder(model, CPU).encode_texts([load_text(text, 248)]) for text in texts]
+    encoder = Encoder(model, CPU)
+    monkeypatch.setattr(encoder, "_limits", limits)
+    together = encoder.encode_texts([load_text(text, 248) for text in texts])
+    torch.testing.assert_close(together, torch.cat(alone), rtol=0, atol=2e-6)
+
+
 def test_small_networks_get_larger_batches(model):
     assert Encoder(model, CPU).batch_size == CPU_LIMITS.image_positions // model.sizes.image_positions
     assert Encoder(model, CPU, batch_size=5).batch_size == 5
 
 
-@given(st.lists(st.integers(2, 248), min_size=1, max_size=60), st.integers(248, 2000), st.integers(0, 500))
+@given(st.lists(st.integers(2, 248), min_size=1, max_size=60), st.integers(1, 2000), st.integers(0, 500))
 def test_text_batches_hold_every_text_once_with_few_positions_and_little_padding(lengths, positions, worth_a_group):
     texts = [TextInput([length] * length, is_cut=False) for length in lengths]
     batches = list(text_batches(texts, positions, worth_a_group))
@@ -72,7 +82,10 @@ def test_text_batches_hold_every_text_once_with_few_positions_and_little_padding
     assert {id(text) for group in groups for text in group} == {id(text) for text in texts}
     assert [len(text.token_ids) for group in groups for text in group] == sorted(lengths)
     padded = [[len(group) * len(group[-1].token_ids) for group in batch] for batch in batches]
-    assert all(sum(sizes) <= positions for sizes in padded)
+    assert all(
+        sum(sizes) <= positions or len(batch) == len(batch[0]) == 1
+        for batch, sizes in zip(batches, padded, strict=True)
+    )
     # No batch could have taken in the first group of the next.
     assert all(sum(sizes) + after[0] > positions for sizes, after in itertools.pairwise(padded))
     for group, size in zip(groups, itertools.chain.from_iterable(padded), strict=True):
@@ -108,6 +121,16 @@ def test_out_of_memory_with_texts_halves_the_batch_too(model, monkeypatch):
     encoder = Encoder(model, CPU, batch_size=16)
     fail_above(model, monkeypatch, "encode_text", 2)
     assert torch.allclose(encoder.encode_texts(load_text(text, 248) for text in texts), expected, atol=1e-5)
+
+
+def test_other_errors_of_the_device_are_left_as_they_are(model, monkeypatch):
+    fail_above(model, monkeypatch, "encode_image", 0, ValueError)
+    with pytest.raises(ValueError, match="out of memory"):
+        Encoder(model, CPU, batch_size=2).encode_images(random_images(3))
+    monkeypatch.undo()
+    monkeypatch.setattr(model, "encode_image", lambda _: torch.empty(2) @ torch.empty(3))
+    with pytest.raises(RuntimeError, match="inconsistent tensor size"):
+        Encoder(model, CPU, batch_size=2).encode_images(random_images(3))
 
 
 def test_out_of_memory_with_a_single_image_ends_the_run(model, monkeypatch):

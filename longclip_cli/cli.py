@@ -157,7 +157,7 @@ def score(
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
         options = ScoreOptions(
-            input=input or DEFAULTS.input,
+            input=DEFAULTS.input if input is None else input,
             output=output,
             model=model,
             revision=revision,
@@ -209,7 +209,7 @@ def run(options: ScoreOptions, *, quiet: bool) -> int:
     if not quiet and (summary.rows or summary.is_complete):
         complain(summary)
     if summary.is_complete and summary.rows and not summary.scored:
-        complain("not one row was scored; see --image-key, --text-key and --image-root")
+        complain(f"not one row was scored{advice(next(iter(summary.failures)))}")
     if done := summary.already_complete:
         status = ExitStatus.SOME_FAILED if done.failed else ExitStatus.ALL_SCORED
         if not quiet:
@@ -218,6 +218,14 @@ def run(options: ScoreOptions, *, quiet: bool) -> int:
     if summary.has_begun and not summary.is_complete and partial and partial.exists():
         complain(f"what is done is in {partial}; run the same command with --resume to go on")
     return status
+
+
+def advice(reason: str) -> str:
+    """What to look at where no row was scored, and the first of them for this reason."""
+    if reason.startswith("line:"):
+        return "; is the input JSONL?"
+    is_named_wrong = "no field" in reason or "no such file" in reason
+    return "; see --image-key, --text-key and --image-root" if is_named_wrong else ""
 
 
 def complain(problem: object) -> None:

@@ -55,6 +55,8 @@ def convert_checkpoint(
     source = find_checkpoint(model, revision)
     if target.suffix != ".safetensors":
         raise OutputError(f"cannot write {target}: its name has to end with .safetensors")
+    if not target.absolute().parent.is_dir():
+        raise OutputError(f"cannot write {target}: no such folder")
     if target.exists() and any(target.samefile(file) for file in weight_files(source)):
         raise OutputError(f"cannot write {target}: it is the checkpoint itself")
     network, weights = lay_out(source)
@@ -64,7 +66,10 @@ def convert_checkpoint(
     try:
         tensors = original_layout(weights.tensors, sizes.patch_size)
         written = {name: tensor.to(dtype or tensor.dtype).contiguous() for name, tensor in tensors.items()}
+        partial.touch()
+        mode = partial.stat().st_mode  # as the umask has it; safetensors would let nobody else read it
         save_file(written, partial, metadata={"format": "pt", CONFIG_METADATA: json.dumps(config)})
+        partial.chmod(mode)
         partial.replace(target)
     except (OSError, SafetensorError) as error:
         raise OutputError(f"cannot write {target}: {error}") from error

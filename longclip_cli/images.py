@@ -94,7 +94,9 @@ def row_errors(path: Path) -> Iterator[None]:
         pixels = re.search(r"\d+ pixels( once resized)?", str(error))
         raise too_many_pixels(path, pixels[0] if pixels else str(error)) from None
     except Exception as error:
-        raise RowError("image: cannot be decoded", f"{path!s} ({reason_of(error)})") from error
+        # Only errors of the operating system have a number, and Pillow's own are OSErrors, too.
+        problem = "cannot be read" if isinstance(error, OSError) and error.errno else "cannot be decoded"
+        raise RowError(f"image: {problem}", f"{path!s} ({reason_of(error)})") from error
 
 
 def too_many_pixels(path: Path, pixels: str) -> RowError:

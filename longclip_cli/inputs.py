@@ -89,7 +89,7 @@ class Input:
                             f"{self.name}: line {number} has more than {MAX_LINE_BYTES} bytes; is it JSONL?"
                         )
                     if number == 1 and (tool := compressor(content)):
-                        raise InputError(f"{self.name}: is compressed; name it so, or pipe it through {tool}")
+                        raise InputError(f"{self.name}: is compressed; pipe it through {tool}")
                     if not content.isspace():
                         yield Line(number, content, 0 if self.is_live else self.file.tell())
             except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:

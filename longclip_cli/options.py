@@ -24,7 +24,7 @@ def available_cores() -> int:
 class ScoreOptions:
     """The options of `longclip-score`; `None` leaves a choice to the device.
 
-    `batch_size` counts images, `prefetch` and `max_errors` rows. Raises `UsageError` for
+    `batch_size` counts images, `prefetch` and `max_errors` rows. Raises `UsageError` for names that are empty and
     keys that would overwrite each other.
     """
 
@@ -49,6 +49,9 @@ class ScoreOptions:
     resume: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("input", "output", "model", "image_key", "text_key", "output_key"):
+            if not getattr(self, name):
+                raise UsageError(f"an empty string as {name.replace('_', ' ')}: is a variable not set?")
         if self.resume and self.output == STANDARD_STREAM:
             raise UsageError("--resume needs an output file to go on with: give one with -o")
         for key in (self.image_key, self.text_key):

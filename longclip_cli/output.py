@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
-from typing import TypeVar
+from typing import Self
 
 from filelock import FileLock, Timeout
 
@@ -21,7 +21,6 @@ from longclip_cli.inputs import DECOMPRESSORS, STANDARD_STREAM, Input
 from longclip_cli.run_record import Completion, RunRecord, read_record, write_record
 
 log = logging.getLogger(__name__)
-OutputType = TypeVar("OutputType", bound="Output")
 
 
 class Output:
@@ -35,7 +34,7 @@ class Output:
         self.name = "standard output" if path == STANDARD_STREAM else path
         self._file: FileIO | None = None
 
-    def __enter__(self: OutputType) -> OutputType:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -200,7 +199,7 @@ def check_output(path: str, summary: Path | None, source: Input) -> None:
     if path == STANDARD_STREAM:
         if source.is_same_file(1):
             raise UsageError("standard output is the input itself; write to another file")
-    elif Path(path).is_dir():
+    elif Path(path).is_dir() or path.endswith(os.sep):
         raise OutputError(f"cannot write {path}: it is a folder")
     for option, target in (("-o", path), ("-o", partial_path(path)), ("--summary", summary)):
         if target is None or target == STANDARD_STREAM:

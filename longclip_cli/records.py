@@ -81,7 +81,7 @@ def parse_line(line: Line) -> Record:
         try:
             value = orjson.loads(content)
         except orjson.JSONDecodeError:
-            value = LENIENT_JSON.decode(content.decode())
+            value = LENIENT_JSON.decode(content.decode().rstrip("\r\n"))
     except (ValueError, RecursionError) as error:
         where = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
         return Record(line, line_error(line, "not JSON", where))

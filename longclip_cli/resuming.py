@@ -27,8 +27,8 @@ def describe_run(options: ScoreOptions, source: Input) -> RunRecord:
         image_root=str(options.image_root.resolve()),
         model=" ".join(map(file_fingerprint, checkpoint_files(find_checkpoint(options.model, options.revision)))),
         max_pixels=str(options.max_pixels),
-        fast_decode=str(options.fast_decode),
-        fast_resize=str(options.fast_resize),
+        fast_decode=on_or_off(options.fast_decode),
+        fast_resize=on_or_off(options.fast_resize),
         precision=dtype_name(dtype),
         output_format=str(OUTPUT_FORMAT),
         version=__version__,
@@ -50,6 +50,11 @@ def skip_kept(lines: Iterator[Line], kept: Iterable[bytes], options: ScoreOption
                 "Run it on the same input, or without --resume to score all rows afresh"
             )
         summary.add_kept(result)
+
+
+def on_or_off(switch: bool) -> str:
+    """How a switch stands, for people."""
+    return "on" if switch else "off"
 
 
 def result_of(row: bytes, output_key: str) -> float | RowError | None:

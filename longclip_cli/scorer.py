@@ -105,6 +105,8 @@ class LongCLIPScorer:
         An image is a path or a PIL image. Raises `RowError` for one that can't be read, `ValueError` where the two
         sequences are not of one length.
         """
+        for values in (images, texts):
+            check_several(values)
         if len(images) != len(texts):
             raise ValueError(f"{len(images)} images and {len(texts)} texts: each image needs one text")
         return scores_of((self.encode_images(images) * self.encode_texts(texts)).sum(dim=-1))
@@ -114,6 +116,7 @@ class LongCLIPScorer:
 
         The cosine of an image and a text is the product of their features. Raises `RowError`.
         """
+        check_several(images)
         keys = [id(image) if isinstance(image, Image.Image) else os.fspath(image) for image in images]
         by_key = dict(zip(keys, images, strict=True))
         with ThreadPoolExecutor() as pool:
@@ -126,6 +129,7 @@ class LongCLIPScorer:
 
         A text is cut at the network's context length, the end token kept.
         """
+        check_several(texts)
         context_length = self.model.sizes.context_length
         return self._features(
             texts, lambda chunk: self._encoder.encode_texts(load_text(text, context_length) for text in chunk)
@@ -158,6 +162,12 @@ class LongCLIPScorer:
         ready = torch.cuda.Event()
         ready.record(torch.cuda.current_stream(self.device))
         return PendingScores(cosines, ready)
+
+
+def check_several(values: object) -> None:
+    """Raises `TypeError` for one string or path where several belong: a string is a sequence, too."""
+    if isinstance(values, str | PathLike):
+        raise TypeError(f"one {type(values).__name__} where a list belongs: [{values!r}]")
 
 
 def scores_of(cosines: Tensor) -> list[float]:

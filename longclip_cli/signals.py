@@ -66,4 +66,5 @@ def exit_at_second(pipe: int, numbers: list[signal.Signals]) -> None:
 def say(text: str) -> None:
     """Writes a line to standard error; not with print(), which a handler may have interrupted."""
     with suppress(OSError):
-        os.write(2, f"\nlongclip-score: {text}\n".encode())
+        below_progress_bar = "\n" if os.isatty(2) else ""
+        os.write(2, f"{below_progress_bar}longclip-score: {text}\n".encode())

@@ -141,6 +141,8 @@ def test_an_empty_input_needs_no_model_and_gives_an_empty_output(tmp_path):
         (["--text-key", "clip_score_error"], "would overwrite the field 'clip_score_error'"),
         (["-o", "out.jsonl.gz"], "pipe it to a compressor"),
         (["--device", "gpu0", "-m", "missing.pt"], "no such device: gpu0"),
+        ([""], "an empty string as input: is a variable not set?"),
+        (["--output-key", ""], "an empty string as output key"),
     ],
 )
 def test_wrong_usage_is_status_2_and_says_what(arguments, message, tmp_path):
@@ -156,6 +158,7 @@ def test_wrong_usage_is_status_2_and_says_what(arguments, message, tmp_path):
         (["missing.jsonl"], "cannot read missing.jsonl: No such file or directory"),
         (["-m", "missing.pt"], "no such checkpoint: missing.pt"),
         (["-o", "missing/out.jsonl"], "cannot write missing/out.jsonl: no such folder"),
+        (["-o", "missing/"], "cannot write missing/: it is a folder"),
         (["--summary", "missing/s.json"], "cannot write missing/s.json: no such folder"),
         (["--device", "cuda:99"], "99"),
     ],
@@ -204,6 +207,20 @@ def test_a_run_whose_first_hundred_rows_fail_alike_stops_and_shows_the_fields(ti
     message = run.stderr.decode()
     assert "rows all failed alike, image: no field 'image_path'" in message
     assert "id, img, caption" in message
+
+
+@pytest.mark.parametrize(
+    ("rows", "advice"),
+    [
+        (jsonl(MISSING), "; see --image-key, --text-key and --image-root"),
+        (b"image_path,text\na.png,A cat\n", "; is the input JSONL?"),
+        (jsonl(ROW | {"text": " "}), ""),
+    ],
+)
+def test_where_no_row_was_scored_the_cause_is_looked_for_where_it_is(tiny_checkpoint, rows, advice):
+    run = longclip_score("-m", tiny_checkpoint, "-q", input=rows)
+    assert run.returncode == 3
+    assert run.stderr.decode() == f"longclip-score: not one row was scored{advice}\n"
 
 
 def test_the_early_stop_shows_a_row_that_failed_though_later_ones_did_not(tiny_checkpoint):

@@ -32,6 +32,12 @@ def test_a_converted_checkpoint_scores_as_before(checkpoint, tmp_path, dtype, to
     assert {tensor.dtype for tensor in load_file(tmp_path / "out.safetensors").values()} == {kind}
 
 
+def test_a_converted_checkpoint_can_be_read_by_whom_other_files_can(tmp_path):
+    (tmp_path / "other").touch()
+    assert convert("demo", tmp_path / "out.safetensors").returncode == 0
+    assert (tmp_path / "out.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
 def test_it_prints_what_the_checkpoint_is(checkpoint, tmp_path, weights):
     run = convert(checkpoint, tmp_path / "out.safetensors", "--dtype", "fp16")
     parameters = sum(tensor.numel() for tensor in weights.values()) - weights["positional_embedding_res"].numel() - 1
@@ -76,7 +82,7 @@ def test_what_cannot_be_converted_is_one_line_and_leaves_nothing(checkpoint, wei
         (tmp_path / "other.safetensors", tmp_path / "out.safetensors", "other.safetensors: not a LongCLIP or CLIP"),
         (checkpoint, tmp_path / "out.pt", "its name has to end with .safetensors"),
         (tmp_path / "same.safetensors", tmp_path / "same.safetensors", "it is the checkpoint itself"),
-        (checkpoint, tmp_path / "no" / "out.safetensors", "cannot write"),
+        (checkpoint, tmp_path / "no" / "out.safetensors", "no such folder"),
     ):
         run = convert(source, target)
         assert run.returncode == 1

@@ -1,5 +1,6 @@
 """Files to pixels."""
 
+import errno
 import warnings
 from contextlib import suppress
 
@@ -58,6 +59,15 @@ def test_an_image_over_the_limit_is_refused(tmp_path, pixel_limit, limit, is_ref
             load_image(tmp_path / "a.png", 16)
     else:
         load_image(tmp_path / "a.png", 16)
+
+
+def test_a_file_that_may_not_be_read_says_so(monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Image, "open", refuse)
+    with pytest.raises(RowError, match=r"image: cannot be read: .*photo.jpg \(Permission denied\)"):
+        load_image(GOLDEN / "images" / "photo.jpg", 112)
 
 
 def test_no_format_is_decoded_by_another_program():

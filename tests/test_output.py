@@ -11,9 +11,7 @@ from longclip_cli.inputs import open_input
 from longclip_cli.output import Output, check_output, open_output, partial_path
 from longclip_cli.run_record import Completion, RunRecord
 
-RECORD = RunRecord(
-    "in.jsonl", "image_path", "text", "clip_score", "/", "model", "9", "False", "False", "fp32", "1", "0"
-)
+RECORD = RunRecord("in.jsonl", "image_path", "text", "clip_score", "/", "model", "9", "off", "off", "fp32", "1", "0")
 
 
 def write(path, content, record=RECORD):

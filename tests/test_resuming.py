@@ -187,8 +187,8 @@ def stopped_folder(tiny_checkpoint, tmp_path_factory):
         (["--image-root", "/"], "its image root was "),
         (["--precision", "bf16"], "its precision was float32, not bfloat16"),
         (["--max-pixels", 1000], "its max pixels was 100000000, not 1000"),
-        (["--fast-decode"], "its fast decode was False, not True"),
-        (["--fast-resize"], "its fast resize was False, not True"),
+        (["--fast-decode"], "its fast decode was off, not on"),
+        (["--fast-resize"], "its fast resize was off, not on"),
         (["-m", "demo"], "its model was "),
     ],
 )

@@ -62,6 +62,10 @@ BAD_ROWS = {
         "{'image_path': 'good.png'}",
         "line {n}: not JSON: Expecting property name enclosed in double quotes at column 2",
     ),
+    "a brace forgotten": (
+        '{"image_path": "good.png", "text": "a"',
+        "line {n}: not JSON: Expecting ',' delimiter at column 39",
+    ),
     "a line cut short": ('{"image_path": "good.png", "te', "line {n}: not JSON: "),
     "not UTF-8": (b'{"image_path": "good.png", "text": "caf\xe9"}', "line {n}: not JSON: 'utf-8' codec can't decode"),
     "a list": ('["good.png", "a red square"]', "line {n}: not a JSON object: it is a list"),

@@ -103,6 +103,17 @@ def test_an_image_without_a_text_is_refused(checkpoint):
         LongCLIPScorer.from_pretrained(str(checkpoint), "cpu").score(["a.png"], ["one", "two"])
 
 
+def test_one_string_is_not_taken_for_several(checkpoint):
+    scorer = LongCLIPScorer.from_pretrained(str(checkpoint), "cpu")
+    for call in (
+        lambda: scorer.score(["a.png"], "a cat"),
+        lambda: scorer.encode_texts("a cat"),
+        lambda: scorer.encode_images(GOLDEN / "images" / "photo.jpg"),
+    ):
+        with pytest.raises(TypeError, match="where a list belongs"):
+            call()
+
+
 def test_an_image_and_a_text_given_several_times_are_read_and_encoded_once(checkpoint, monkeypatch):
     scorer = LongCLIPScorer.from_pretrained(checkpoint, torch.device("cpu"))
     path = GOLDEN / "images" / "photo.jpg"

@@ -106,7 +106,7 @@ def score(
         int, typer.Option("-j", "--workers", min=1, show_default="cores", help="Threads that decode images.")
     ] = DEFAULTS.workers,
     prefetch: Annotated[
-        int | None, typer.Option(min=1, show_default="8 batches", help="Rows decoded ahead, at most.")
+        int | None, typer.Option(min=1, show_default="6 batches", help="Rows decoded ahead, at most.")
     ] = DEFAULTS.prefetch,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from an interrupted run of the same command.")

@@ -24,7 +24,7 @@ from longclip_cli.model import LongCLIP
 from longclip_cli.remembering import ImageInput
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-BATCHES_IN_CHUNK = 4
+BATCHES_IN_CHUNK = 3
 ImageSource: TypeAlias = str | PathLike[str] | Image.Image
 
 

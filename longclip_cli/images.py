@@ -122,6 +122,7 @@ def to_pixels(
     """An image made RGB, resized and centre-cropped, `[3, image_size, image_size]` uint8.
 
     `size` is what to resize it to, if that is not to be told from its own width and height.
+    `fast_resize` is as in `load_image`.
     """
     if image.mode != "RGB":
         image = image.convert("RGB")

@@ -5,6 +5,7 @@ import time
 
 import orjson
 import pytest
+import torch
 from conftest import PICTURES
 from PIL import Image
 
@@ -137,6 +138,18 @@ def loader(root):
 
 def row(image_path, text):
     return Line(1, orjson.dumps({"image_path": image_path, "text": text}), 0)
+
+
+def test_the_options_decide_how_images_are_resized():
+    exact, fast = (
+        RowLoader(ScoreOptions(image_root=PICTURES, fast_resize=fast), image_size=32, context_length=248)(
+            row("astronaut.png", "an astronaut")
+        )
+        .wait()
+        .pair.image.pixel_values
+        for fast in (False, True)
+    )
+    assert not torch.equal(exact, fast)
 
 
 def test_a_failed_row_holds_no_image_in_memory(tmp_path):

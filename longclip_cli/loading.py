@@ -70,7 +70,11 @@ class RowLoader:
     def __init__(self, options: ScoreOptions, *, image_size: int, context_length: int) -> None:
         self._options = options
         self._load_image = partial(
-            load_image, image_size=image_size, fast_decode=options.fast_decode, fast_resize=options.fast_resize
+            load_image,
+            image_size=image_size,
+            max_pixels=options.max_pixels,
+            fast_decode=options.fast_decode,
+            fast_resize=options.fast_resize,
         )
         self._context_length = context_length
         limit_pixels(options.max_pixels)

@@ -84,7 +84,11 @@ class RowLoader:
         self.pixel_bytes = 3 * image_size**2  # of a loaded row
         self._options = options
         self._load_image = partial(
-            load_image, image_size=image_size, fast_decode=options.fast_decode, fast_resize=options.fast_resize
+            load_image,
+            image_size=image_size,
+            max_pixels=options.max_pixels,
+            fast_decode=options.fast_decode,
+            fast_resize=options.fast_resize,
         )
         self._context_length = context_length
         limit_pixels(options.max_pixels)

@@ -41,7 +41,7 @@ def skip_kept(lines: Iterator[Line], kept: Iterable[bytes], options: ScoreOption
     Each row is held against its line, so that no other input is taken for the same one. Raises `OutputError`.
     """
     for number, row in enumerate(kept, 1):
-        line = next(lines, None)
+        line = next((line for line in lines if not line.is_blank), None)
         result = result_of(row, options.output_key)
         if line is None or result is None or encode_record(parse_line(line)[0], options.output_key, result) != row:
             where = "where the input ends" if line is None else f"which is not line {line.number} of the input, scored"

@@ -23,7 +23,7 @@ START_TOKEN = 49406
 END_TOKEN = 49407
 # CLIP's pattern: contractions, runs of letters, single digits, runs of anything else.
 # Its special tokens are left out: one that stands in a caption is ordinary characters.
-# U+0345 belongs to none of these: in the original, which ignores case, it is a form of the letter iota, and yet no letter.
+# U+0345 belongs to none of these: the original ignores case, for which it is a form of the letter iota.
 WORD_PATTERN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|\p{L}+|\p{N}|[^\s\p{L}\p{N}\x{345}]+"
 # No text needs more: 248 tokens are a few thousand characters at most, and what is not read need not be repaired.
 MOST_RAW_CHARACTERS = 1_000_000

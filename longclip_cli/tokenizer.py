@@ -75,7 +75,7 @@ def collapse_start(text: str) -> tuple[str, bool]:
     # With the blanks between them so many words fill the limit: what follows as one string is never looked at.
     words = text.split(maxsplit=MOST_RAW_CHARACTERS // 2)
     text = " ".join(words[: MOST_RAW_CHARACTERS // 2])
-    return text[:MOST_RAW_CHARACTERS], len(words) > MOST_RAW_CHARACTERS // 2 or len(text) > MOST_RAW_CHARACTERS
+    return text[:MOST_RAW_CHARACTERS].rstrip(), len(words) > MOST_RAW_CHARACTERS // 2 or len(text) > MOST_RAW_CHARACTERS
 
 
 def cut_at_white_space(text: str) -> tuple[str, bool]:

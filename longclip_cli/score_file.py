@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from longclip_cli.errors import InterruptedRunError, OutputError, TooManyFailuresError
 from longclip_cli.inputs import Input, Line, open_input
 from longclip_cli.options import ScoreOptions
-from longclip_cli.output import Output, OutputFile, check_output, open_output
+from longclip_cli.output import Output, OutputFile, open_output
 from longclip_cli.progress import Progress
 from longclip_cli.records import encode_record
 from longclip_cli.resuming import describe_run, skip_kept
+from longclip_cli.side_files import check_output
 from longclip_cli.signals import Stop
 from longclip_cli.summary import Summary
 
@@ -51,7 +52,7 @@ def score_into(
     lines = source.lines()
     record = None
     if options.resume and isinstance(output, OutputFile):
-        record = describe_run(options, source)
+        record = summary.record = describe_run(options, source, summary.start)
         # What comes through a pipe can't be told from what came through it another time.
         if not source.is_live and (completion := output.completion(record)):
             summary.already_complete = completion
@@ -60,7 +61,7 @@ def score_into(
     chunks = scored_rows(lines, source, options, summary, progress, stop)
     with closing(chunks) if chunks else nullcontext(()) as rows_in_chunks:
         if chunks and not record:
-            record = describe_run(options, source)
+            record = summary.record = describe_run(options, source, summary.start)
         output.begin(record)
         summary.has_begun = stop.rows_flow = True
         for rows in rows_in_chunks:
@@ -108,7 +109,7 @@ def scored_rows(
         )
         sizes = scorer.model.sizes
         load = RowLoader(options, image_size=sizes.image_size, context_length=sizes.context_length)
-    progress.start(source.size)
+    progress.start(source.size, summary.kept_offset)
     return score_lines(
         lines,
         load,

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from longclip_cli.errors import InterruptedRunError, OutputError, TooManyFailuresError
 from longclip_cli.inputs import Input, Line, open_input
 from longclip_cli.options import ScoreOptions
-from longclip_cli.output import Output, OutputFile, open_output
+from longclip_cli.output import Output
+from longclip_cli.output_file import OutputFile, open_output
 from longclip_cli.progress import Progress
 from longclip_cli.records import encode_record
 from longclip_cli.resuming import describe_run, skip_kept

@@ -10,6 +10,7 @@ from pathlib import Path
 from longclip_cli.errors import OutputError, UsageError
 from longclip_cli.files import file_keys, is_regular
 from longclip_cli.inputs import DECOMPRESSORS, STANDARD_STREAM, Input
+from longclip_cli.output import output_errors
 from longclip_cli.run_record import is_record
 from longclip_cli.streams import STDOUT, descriptor_of, is_inherited, named_descriptor
 
@@ -41,13 +42,14 @@ class SideFiles:
     def __iter__(self) -> Iterator[Path]:
         return iter((self.partial, self.lock, self.record))
 
-    def check(self) -> None:
-        """Raise `OutputError` if one of the paths holds something that no run has written."""
-        for path in self:
-            if os.path.lexists(path) and (problem := self._problem(path)):
-                raise OutputError(
-                    f"cannot write {path}: {problem}. Move what is there away, or give another output with -o"
-                )
+    def check(self, *paths: Path) -> None:
+        """Raise `OutputError` if one of these paths holds something that no run has written."""
+        for path in paths:
+            with output_errors(str(path)):
+                if os.path.lexists(path) and (problem := self._problem(path)):
+                    raise OutputError(
+                        f"cannot write {path}: {problem}. Move what is there away, or give another output with -o"
+                    )
 
     def _problem(self, path: Path) -> str | None:
         if not is_regular(path):

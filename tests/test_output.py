@@ -8,7 +8,8 @@ import pytest
 
 from longclip_cli.errors import OutputError, UsageError
 from longclip_cli.inputs import open_input
-from longclip_cli.output import Output, open_output
+from longclip_cli.output import Output
+from longclip_cli.output_file import open_output
 from longclip_cli.run_record import Completion, RunRecord
 from longclip_cli.side_files import check_output, side_files
 
@@ -163,3 +164,18 @@ def test_a_fifo_is_written_to_and_stays_a_fifo(tmp_path):
     assert received == [b"new\n"]
     assert list(tmp_path.iterdir()) == [tmp_path / "fifo"]
     assert side_files("/dev/null") is None
+
+
+def test_a_link_where_a_temporary_file_was_is_not_followed(tmp_path):
+    (tmp_path / "precious").write_text("precious\n")
+    (tmp_path / "o.jsonl.run.json.new").symlink_to("precious")
+    write(tmp_path / "o.jsonl", b"new\n")
+    assert (tmp_path / "precious").read_text() == "precious\n"
+    assert (tmp_path / "o.jsonl.run.json.new").is_symlink()
+
+
+def test_a_run_s_own_side_files_are_replaced(tmp_path):
+    leave_partial(tmp_path / "o.jsonl", b"one\n")
+    (tmp_path / "o.jsonl.partial.lock").touch()  # of a run that was killed
+    write(tmp_path / "o.jsonl", b"two\n")
+    assert (tmp_path / "o.jsonl").read_bytes() == b"two\n"

@@ -55,7 +55,7 @@ class OutputFile(Output):
             except Timeout:
                 raise OutputError(f"another run is writing {self.path} (it holds {files.lock})") from None
         try:
-            files.check(files.partial, files.record)
+            files.check(files.record, files.partial)
         except OutputError:
             self._unlock()
             raise

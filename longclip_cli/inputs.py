@@ -51,36 +51,23 @@ class Input:
     """An opened input.
 
     `file` is as it lies on the disk, `stream` what decompressing it gives. `size` is in bytes, `None`
-    where it is not known (a pipe). `is_live` says that somebody else may still be writing it.
+    where it is not known (a pipe). `identity` tells this input from others: a file's path, size and time of change.
     """
 
     name: str
     file: BinaryIO
     stream: BinaryIO
     size: int | None
+    identity: str
 
     @property
     def is_live(self) -> bool:
         """Whether a line may be long in coming, because its writer has yet to write it."""
         return self.size is None
 
-    @property
-    def identity(self) -> str:
-        """What tells this input from another: a file's path, size in bytes and time of change."""
-        if self.is_live:
-            return f"{self.name}, a pipe"
-        status = os.fstat(self.file.fileno())
-        where = self.name if self.file.name == 0 else os.path.realpath(self.name)
-        return f"{where} ({status.st_size} bytes, changed {datetime.fromtimestamp(status.st_mtime)})"
-
     def has_arrived(self) -> bool:
         """Whether there is something to read now, or the end, rather than a writer to wait for."""
         return not self.is_live or bool(select.select([self.file], [], [], 0)[0])
-
-    def is_same_file(self, target: str | int | Path) -> bool:
-        """Whether a path or a file descriptor leads to the file this input is read from."""
-        status = os.fstat(self.file.fileno())
-        return stat.S_ISREG(status.st_mode) and os.path.samestat(status, os.stat(target))  # noqa: PTH116  (it may be a descriptor)
 
     def lines(self) -> Iterator[Line]:
         """Yield the lines that are not blank, each as soon as it has arrived; once.
@@ -130,8 +117,12 @@ def open_input(path: str) -> Input:
         raise InputError(f"cannot read {name}: {error.strerror}") from error
     os.set_blocking(file.fileno(), True)  # a parent may hand out a pipe where "nothing yet" looks like the end
     status = os.fstat(file.fileno())
-    size = status.st_size if stat.S_ISREG(status.st_mode) else None
-    return Input(name, file, decompress(file) if decompress else file, size)
+    stream = decompress(file) if decompress else file
+    if not stat.S_ISREG(status.st_mode):
+        return Input(name, file, stream, None, f"{name}, a pipe")
+    where = name if is_stdin else os.path.realpath(path)
+    changed = datetime.fromtimestamp(status.st_mtime)
+    return Input(name, file, stream, status.st_size, f"{where} ({status.st_size} bytes, changed {changed})")
 
 
 def compressor(content: bytes) -> str | None:

@@ -78,7 +78,7 @@ def score_into(
         if start.is_whole and len(failed) == len(start.lines):  # no row needs the model
             chunks = (chunk for chunk in [failed] if chunk)
         else:
-            chunks = scored_rows(chain(start.lines, lines), source, options, summary, progress, stop)
+            chunks = scored_rows(chain(start.lines, start.rest), source, options, summary, progress, stop)
             record = summary.record = describe_run(options, source, summary.start)
     with closing(chunks):
         output.begin(record)
@@ -105,10 +105,11 @@ def score_into(
 
 @dataclass(frozen=True)
 class Start:
-    """The first lines of an input; `is_whole` says that it has no others."""
+    """The first lines of an input, and those that follow; `is_whole` says that none do."""
 
     lines: list[Line]
-    is_whole: bool
+    rest: Iterator[Line]
+    is_whole: bool = False
 
 
 def read_start(source: Input, lines: Iterator[Line]) -> Start:
@@ -116,14 +117,23 @@ def read_start(source: Input, lines: Iterator[Line]) -> Start:
     start: list[Line] = []
     size = 0
     while len(start) < ALIKE_FROM_START and size < START_BYTES and source.has_arrived():
-        line = next(lines, None)
+        try:
+            line = next(lines, None)
+        except InputError as error:
+            return Start(start, unreadable(error))
         if line is None:
-            return Start(start, is_whole=True)
+            return Start(start, lines, is_whole=True)
         if line.is_blank:
             break
         start.append(line)
         size += len(line.content)
-    return Start(start, is_whole=False)
+    return Start(start, lines)
+
+
+def unreadable(error: InputError) -> Iterator[Line]:
+    """Raise the error once the lines before it are scored."""
+    yield from ()
+    raise error
 
 
 def failed_rows(lines: Iterable[Line], options: ScoreOptions) -> list[ScoredRow]:

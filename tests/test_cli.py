@@ -213,7 +213,6 @@ def test_a_run_whose_first_hundred_rows_fail_alike_stops_and_shows_the_fields(ti
     ("rows", "advice"),
     [
         (jsonl(MISSING), "; see --image-key, --text-key and --image-root"),
-        (b"image_path,text\na.png,A cat\n", "; is the input JSONL?"),
         (jsonl(ROW | {"text": " "}), ""),
     ],
 )

@@ -19,9 +19,10 @@ from torch import Tensor
 from longclip_cli.checkpoint import load_model
 from longclip_cli.encoding import Encoder, Item, chunks
 from longclip_cli.errors import DeviceError, UsageError
-from longclip_cli.images import check_pixels, load_image, row_errors, to_pixels
+from longclip_cli.images import check_pixels, load_image, row_errors
 from longclip_cli.loading import Pair, load_text
 from longclip_cli.model import LongCLIP
+from longclip_cli.pixels import to_pixels
 from longclip_cli.remembering import ImageInput
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}

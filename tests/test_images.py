@@ -187,6 +187,13 @@ def test_what_reserving_raises_is_no_error_of_the_row(tmp_path):
         load_image(tmp_path / "a.png", 16, reserve=reserve)
 
 
+def test_pillow_s_own_limit_is_named_where_it_is_the_lower_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
+    with pytest.raises(RowError, match=r"a\.png has 1200 pixels, Pillow's limit is 100"):
+        load_image(tmp_path / "a.png", 16)
+
+
 def test_nothing_is_reserved_for_an_image_above_the_limit(tmp_path):
     Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
     with pytest.raises(RowError, match="--max-pixels is 1199"):

@@ -98,10 +98,13 @@ class RowLoader:
         self._texts: Memory[TextInput] = Memory(REMEMBERED)
 
     def __call__(self, line: Line) -> LoadingRow | LoadedRow:
-        record = Record(line, ())
         try:
             record, fields = self._attempt(lambda reserve: parse_within(reserve, line))
-            path, version, text = find_inputs(fields, self._options)
+        except RowError as error:
+            return LoadedRow(Record(line, error), error)
+        try:
+            with row_errors():
+                path, version, text = find_inputs(fields, self._options)
             text_input = self._texts.recall(
                 digest(text), lambda: self._attempt(lambda _: load_text(text, self._context_length))
             )
@@ -111,9 +114,9 @@ class RowLoader:
                 (path, version),
                 lambda: self._attempt(lambda reserve: ImageInput(self._load_image(path, reserve=reserve))),
             )
-            return LoadingRow(record, image_input, text_input)
         except RowError as error:
             return LoadedRow(record, error.with_traceback(None))
+        return LoadingRow(record, image_input, text_input)
 
     def _attempt(self, load: Callable[[Reserve], Loaded]) -> Loaded:
         """Return what `load` gives. If memory runs out it is tried once more, while no other row is worked on.
@@ -287,6 +290,9 @@ class Prefetch:
     def _read(self) -> None:
         try:
             for line in self._lines:
+                if line.is_blank:
+                    self._put(Mark.PAUSE)
+                    continue
                 self._hold(self._size(line))
                 if self._is_closed.is_set():
                     return
@@ -308,4 +314,5 @@ class Prefetch:
         """Put an item into the queue once there is room, unless no row is wanted any more."""
         while not self._is_closed.is_set():
             with suppress(Full):
-                return self._queue.put(item, timeout=SECONDS_TO_NOTICE_STOP)
+                self._queue.put(item, timeout=SECONDS_TO_NOTICE_STOP)
+                return

@@ -79,4 +79,4 @@ def join(rows: Iterable[LoadedRow], scores: Iterable[float]) -> Iterator[ScoredR
             yield ScoredRow(row.record, row.pair, is_cut=False)
         else:
             score = next(remaining)
-            yield ScoredRow(row.record, NOT_A_NUMBER if math.isnan(score) else score, row.pair.text.is_cut)
+            yield ScoredRow(row.record, score if math.isfinite(score) else NOT_A_NUMBER, row.pair.text.is_cut)

@@ -23,7 +23,7 @@ START_TOKEN = 49406
 END_TOKEN = 49407
 # CLIP's pattern: contractions, runs of letters, single digits, runs of anything else.
 # Its special tokens are left out: one that stands in a caption is ordinary characters.
-# U+0345 belongs to none of these: in the original, which ignores case, it is a form of the letter iota, and yet no letter.
+# U+0345 belongs to none of these: the original ignores case, for which it is a form of the letter iota.
 WORD_PATTERN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|\p{L}+|\p{N}|[^\s\p{L}\p{N}\x{345}]+"
 # No text needs more: 248 tokens are a few thousand characters at most, and what is not read need not be repaired.
 MOST_RAW_CHARACTERS = 1_000_000
@@ -75,7 +75,7 @@ def collapse_start(text: str) -> tuple[str, bool]:
     # With the blanks between them so many words fill the limit: what follows as one string is never looked at.
     words = text.split(maxsplit=MOST_RAW_CHARACTERS // 2)
     text = " ".join(words[: MOST_RAW_CHARACTERS // 2])
-    return text[:MOST_RAW_CHARACTERS], len(words) > MOST_RAW_CHARACTERS // 2 or len(text) > MOST_RAW_CHARACTERS
+    return text[:MOST_RAW_CHARACTERS].rstrip(), len(words) > MOST_RAW_CHARACTERS // 2 or len(text) > MOST_RAW_CHARACTERS
 
 
 def cut_at_white_space(text: str) -> tuple[str, bool]:

@@ -26,9 +26,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
 
-from longclip_cli.images import to_pixels
 from longclip_cli.layouts import original_layout
 from longclip_cli.model import LongCLIP, LongCLIPSizes
+from longclip_cli.pixels import to_pixels
 from longclip_cli.tokenizer import END_TOKEN, tokenize
 from longclip_cli.transformer import QUICK_GELU_SCALE, SCALED_FOR_QUICK_GELU, TowerSizes
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from io import FileIO
+from time import monotonic
 from typing import Any, Self
 
 from filelock import FileLock, Timeout
@@ -162,16 +162,17 @@ class OutputFile(Output):
             self._file.truncate(self._size)
             self._file.seek(self._size)
         self._record = record
-        self._next_record = time.monotonic() + SECONDS_BETWEEN_RECORDS
+        self._next_record = monotonic() + SECONDS_BETWEEN_RECORDS
 
     def write(self, content: bytes) -> None:
         """Writes whole rows, and from time to time their hash into the record."""
         super().write(content)
         self._count(content)
-        if time.monotonic() >= self._next_record:
+        time = monotonic()
+        if time >= self._next_record:
             with output_errors(self.name):
                 self._write_record()
-            self._next_record = time.monotonic() + SECONDS_BETWEEN_RECORDS
+            self._next_record = time + SECONDS_BETWEEN_RECORDS
 
     def _write_record(self, **changes: Any) -> None:
         if self._record:

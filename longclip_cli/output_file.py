@@ -161,7 +161,9 @@ class OutputFile(Output):
             self._file = FileIO(os.open(self.partial, os.O_WRONLY | os.O_CLOEXEC | how, 0o666), "w")
             self._file.truncate(self._size)
             self._file.seek(self._size)
-        self._record = record
+            self._record = record
+            if self._is_resumed:  # a prefix in which rows were lost would not be that of the rows to come
+                self._write_record()
         self._next_record = monotonic() + SECONDS_BETWEEN_RECORDS
 
     def write(self, content: bytes) -> None:

@@ -132,6 +132,17 @@ def test_rows_behind_the_last_recorded_hash_are_kept(tmp_path):
         assert list(output.kept_lines(RECORD)) == [b"one\n", b"two\n", b"three\n"]
 
 
+def test_a_hash_of_rows_that_were_lost_does_not_stop_the_next_resume(tmp_path):
+    """Scored again, on a GPU, they may differ in the last digit."""
+    leave_partial(tmp_path / "o.jsonl", b"one\ntwo\n")
+    with (tmp_path / "o.jsonl.partial").open("ab") as file:
+        file.truncate(6)
+    with open_output(str(tmp_path / "o.jsonl")) as output:
+        list(output.kept_lines(RECORD))
+        output.begin(RECORD)
+        assert read_record(tmp_path / "o.jsonl.run.json").prefix.size == len(b"one\n")
+
+
 def test_the_hash_is_recorded_from_time_to_time(tmp_path, monkeypatch):
     """Every ten seconds; a row takes four here."""
     clock = iter(range(0, 1000, 4))

@@ -17,11 +17,14 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from longclip_cli.errors import InputError
+from longclip_cli.sniffing import seems_to_be
 from longclip_cli.streams import STDIN, descriptor_of, is_inherited
 
 STANDARD_STREAM = "-"
 MAX_LINE_BYTES = 64 * 2**20  # a longer line is no JSONL, and would have to be held whole
 MAGIC_NUMBERS = {b"\x1f\x8b": "zcat", b"BZh": "bzcat", b"\xfd7zXZ": "xzcat", b"\x28\xb5\x2f\xfd": "zstdcat"}
+MOST_SNIFFED = 4096
+BLANK_BYTES = 2**20  # after so many one blank line is given out, so that its reader can do something else
 DECOMPRESSED_BUFFER_BYTES = 128 * 2**10
 
 
@@ -37,61 +40,59 @@ class Line:
     content: bytes
     offset: int
 
+    @property
+    def is_blank(self) -> bool:
+        """Whether this is no row, but says that a long run of blank lines is being read."""
+        return not self.content
+
 
 @dataclass(frozen=True)
 class Input:
     """An opened input.
 
     `file` is as it lies on the disk, `stream` what decompressing it gives. `size` is in bytes, `None`
-    where it is not known (a pipe). `is_live` says that somebody else may still be writing it.
+    where it is not known (a pipe). `identity` tells this input from others: a file's path, size and time of change.
     """
 
     name: str
     file: BinaryIO
     stream: BinaryIO
     size: int | None
+    identity: str
 
     @property
     def is_live(self) -> bool:
         """Whether a line may be long in coming, because its writer has yet to write it."""
         return self.size is None
 
-    @property
-    def identity(self) -> str:
-        """What tells this input from another: a file's path, size in bytes and time of change."""
-        if self.is_live:
-            return f"{self.name}, a pipe"
-        status = os.fstat(self.file.fileno())
-        where = self.name if self.file.name == 0 else os.path.realpath(self.name)
-        return f"{where} ({status.st_size} bytes, changed {datetime.fromtimestamp(status.st_mtime)})"
-
     def has_arrived(self) -> bool:
         """Whether there is something to read now, or the end, rather than a writer to wait for."""
         return not self.is_live or bool(select.select([self.file], [], [], 0)[0])
 
-    def is_same_file(self, target: str | int | Path) -> bool:
-        """Whether a path or a file descriptor leads to the file this input is read from."""
-        status = os.fstat(self.file.fileno())
-        return stat.S_ISREG(status.st_mode) and os.path.samestat(status, os.stat(target))  # noqa: PTH116  (it may be a descriptor)
-
     def lines(self) -> Iterator[Line]:
-        """The lines that are not blank, each as soon as it has arrived; once.
+        """Yield the lines that are not blank, each as soon as it has arrived; once.
+
+        Of a long run of blank lines one in `BLANK_BYTES` is given out, with no content.
 
         The file is closed by whoever reads it, since closing it elsewhere would wait for a line that is
         being waited for. Raises `InputError` if the input becomes unreadable.
         """
-        number = 0
+        number = blank = 0
         with self.file:
             try:
                 while content := self.stream.readline(MAX_LINE_BYTES + 1):
                     number += 1
                     if len(content) > MAX_LINE_BYTES:
                         raise InputError(
-                            f"{self.name}: line {number} has more than {MAX_LINE_BYTES} bytes; is it JSONL?"
+                            f"{self.name}: line {number} has more than {MAX_LINE_BYTES} bytes; "
+                            f"it {seems_to_be(content[:MOST_SNIFFED])}"
                         )
                     if number == 1 and (tool := compressor(content)):
                         raise InputError(f"{self.name}: is compressed; pipe it through {tool}")
-                    if not content.isspace():
+                    blank = blank + len(content) if content.isspace() else 0
+                    if blank > BLANK_BYTES:
+                        content, blank = b"", 0
+                    if not blank:
                         yield Line(number, content, 0 if self.is_live else self.file.tell())
             except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
                 raise InputError(f"{self.name}: unreadable after line {number}: {error}") from error
@@ -116,8 +117,12 @@ def open_input(path: str) -> Input:
         raise InputError(f"cannot read {name}: {error.strerror}") from error
     os.set_blocking(file.fileno(), True)  # a parent may hand out a pipe where "nothing yet" looks like the end
     status = os.fstat(file.fileno())
-    size = status.st_size if stat.S_ISREG(status.st_mode) else None
-    return Input(name, file, decompress(file) if decompress else file, size)
+    stream = decompress(file) if decompress else file
+    if not stat.S_ISREG(status.st_mode):
+        return Input(name, file, stream, None, f"{name}, a pipe")
+    where = name if is_stdin else os.path.realpath(path)
+    changed = datetime.fromtimestamp(status.st_mtime)
+    return Input(name, file, stream, status.st_size, f"{where} ({status.st_size} bytes, changed {changed})")
 
 
 def compressor(content: bytes) -> str | None:

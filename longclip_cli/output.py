@@ -10,7 +10,7 @@ from typing import Self
 
 from longclip_cli.errors import OutputError
 from longclip_cli.inputs import STANDARD_STREAM
-from longclip_cli.run_record import RunRecord
+from longclip_cli.run_record import Completion, RunRecord
 from longclip_cli.streams import STDOUT, descriptor_of
 
 
@@ -32,6 +32,19 @@ class Output:
     def __exit__(self, *exception: object) -> None:
         if self._file:
             self._file.close()
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether an earlier run has left rows here."""
+        return False
+
+    def completion(self, record: RunRecord) -> Completion | None:  # noqa: ARG002
+        """Return nothing: what was written here cannot be read again."""
+        return None
+
+    def kept_lines(self, record: RunRecord) -> Iterator[bytes]:  # noqa: ARG002
+        """Return no lines: what was written here cannot be read again."""
+        return iter(())
 
     def begin(self, record: RunRecord | None) -> None:  # noqa: ARG002
         """Opens the output, now that the run can start; without rows it has no record."""

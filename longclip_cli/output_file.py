@@ -72,6 +72,11 @@ class OutputFile(Output):
             self._side_files.lock.unlink()
         self._lock.release()
 
+    @property
+    def can_resume(self) -> bool:
+        """Whether an earlier run has left rows here, complete or not."""
+        return self._has_rows() or self._target.exists()
+
     def completion(self, record: RunRecord) -> Completion | None:
         """What the same run counted if its output is there and complete, so that there is nothing to do.
 

@@ -8,7 +8,7 @@ from longclip_cli import __version__
 from longclip_cli.errors import OutputError, RowError
 from longclip_cli.inputs import Input, Line
 from longclip_cli.options import ScoreOptions
-from longclip_cli.records import encode_record, error_key, parse_line
+from longclip_cli.records import encode_record, error_key, parse_line, parse_object
 from longclip_cli.run_record import OUTPUT_FORMAT, RunRecord, file_fingerprint
 from longclip_cli.summary import Summary
 
@@ -49,9 +49,9 @@ def skip_kept(lines: Iterator[Line], kept: Iterable[bytes], options: ScoreOption
     Each row is held against its line, so that no other input is taken for the same one. Raises `OutputError`.
     """
     for number, row in enumerate(kept, 1):
-        line = next(lines, None)
+        line = next((line for line in lines if not line.is_blank), None)
         result = result_of(row, options.output_key)
-        if line is None or result is None or encode_record(parse_line(line), options.output_key, result) != row:
+        if line is None or result is None or encode_record(parse_line(line)[0], options.output_key, result) != row:
             where = (
                 "where the input ends"
                 if line is None
@@ -76,7 +76,7 @@ def result_of(row: bytes, output_key: str) -> float | RowError | None:
 
     A score is a number in [0, 1]: what else stands there was not written by a run.
     """
-    fields = parse_line(Line(1, row, 0)).fields
+    fields = parse_object(Line(1, row, 0))
     if isinstance(fields, RowError) or output_key not in fields:
         return None
     score, error = fields[output_key], fields.get(error_key(output_key))

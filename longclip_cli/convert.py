@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from longclip_cli.checkpoint import check_values, dtype_name, errors_naming, find_checkpoint, lay_out
 from longclip_cli.errors import OutputError
+from longclip_cli.files import whole_file
 from longclip_cli.layouts import original_layout
 from longclip_cli.model import LongCLIPSizes
 from longclip_cli.sizes import CONFIG_METADATA
@@ -64,20 +65,16 @@ def convert_checkpoint(
     with errors_naming(source):
         for name, weight in weights.tensors.items():
             check_values(name, weight)
-    partial = target.with_name(f"{target.name}.partial")
     config = {"vision_config": tower_config(sizes.vision), "text_config": tower_config(sizes.text)}
     try:
         tensors = original_layout(weights.tensors, sizes.patch_size)
         written = {name: tensor.to(dtype or tensor.dtype).contiguous() for name, tensor in tensors.items()}
-        partial.touch()
-        mode = partial.stat().st_mode  # as the umask has it; safetensors would let nobody else read it
-        save_file(written, partial, metadata={"format": "pt", CONFIG_METADATA: json.dumps(config)})
-        partial.chmod(mode)
-        partial.replace(target)
+        with whole_file(target) as new:
+            mode = new.stat().st_mode  # as the umask has it; safetensors would let nobody else read it
+            save_file(written, new, metadata={"format": "pt", CONFIG_METADATA: json.dumps(config)})
+            new.chmod(mode)
     except (OSError, SafetensorError) as error:
         raise OutputError(f"cannot write {target}: {error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
     parameters = sum(tensor.numel() for tensor in weights.tensors.values())
     return Conversion(model, target, sizes, parameters, {tensor.dtype for tensor in written.values()})
 

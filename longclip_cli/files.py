@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Put content into a file, whole or not at all, and onto the disk.
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give an empty file beside `path`, which takes that name at the end of the `with` block and is removed on errors.
 
-    A link is replaced and not followed. Raises `OSError`.
+    Its own name is unique and not there before, so nothing else is overwritten. If `path` is a link, the link is
+    replaced, and not followed. Raises `OSError`.
     """
     new = path.with_name(f".longclip-{os.urandom(6).hex()}.new")
-    file = new.open("xb")
+    new.touch(exist_ok=False)
     try:
-        with file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        yield new
         new.replace(path)
     except BaseException:
-        new.unlink()
+        new.unlink(missing_ok=True)
         raise
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Put content into a file, whole or not at all, and onto the disk. Raises `OSError`."""
+    with whole_file(path) as new, new.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def is_regular(path: Path) -> bool:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from io import FileIO
+from time import monotonic
 from typing import Any, Self
 
 from filelock import FileLock, Timeout
@@ -166,17 +166,20 @@ class OutputFile(Output):
             self._file = FileIO(os.open(self.partial, os.O_WRONLY | os.O_CLOEXEC | how, 0o666), "w")
             self._file.truncate(self._size)
             self._file.seek(self._size)
-        self._record = record
-        self._next_record = time.monotonic() + SECONDS_BETWEEN_RECORDS
+            self._record = record
+            if self._is_resumed:  # a prefix in which rows were lost would not be that of the rows to come
+                self._write_record()
+        self._next_record = monotonic() + SECONDS_BETWEEN_RECORDS
 
     def write(self, content: bytes) -> None:
         """Writes whole rows, and from time to time their hash into the record."""
         super().write(content)
         self._count(content)
-        if time.monotonic() >= self._next_record:
+        time = monotonic()
+        if time >= self._next_record:
             with output_errors(self.name):
                 self._write_record()
-            self._next_record = time.monotonic() + SECONDS_BETWEEN_RECORDS
+            self._next_record = time + SECONDS_BETWEEN_RECORDS
 
     def _write_record(self, **changes: Any) -> None:
         if self._record:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import jsonl, longclip_score, shell
 
+from longclip_cli.convert import convert_checkpoint
 from longclip_cli.errors import OutputError, UsageError
 from longclip_cli.files import file_keys, write_whole
 from longclip_cli.inputs import open_input
@@ -117,3 +118,13 @@ def test_a_summary_may_be_a_device_or_a_fifo(folder):
     check_output("/dev/null", summary=Path("/dev/null"), source=source)
     with pytest.raises(UsageError, match="--summary would overwrite the output fifo"):
         check_output("fifo", summary=Path("fifo"), source=source)
+
+
+def test_a_converted_file_overwrites_nothing_else(folder, tiny_checkpoint):
+    (folder / "precious").write_text("precious\n")
+    (folder / "o.safetensors.partial").symlink_to("precious")
+    convert_checkpoint(str(tiny_checkpoint), folder / "o.safetensors")
+    assert (folder / "precious").read_text() == "precious\n"
+    assert {path.name for path in folder.iterdir()} == {
+        "in.jsonl", "sub", "precious", "o.safetensors", "o.safetensors.partial"
+    }  # fmt: skip

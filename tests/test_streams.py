@@ -54,15 +54,32 @@ def test_no_file_gets_the_number_of_a_closed_stream(folder, command):
     assert shell(folder, f'score -c "{program}" <&- >&- 2>&-', sys.executable).returncode > 2
 
 
-@pytest.mark.parametrize("output", ["-o /dev/stdout", "-o /dev/fd/1", "-o /proc/self/fd/1", "-o link", ""])
-def test_an_open_descriptor_is_written_to_where_it_stands(folder, tiny_checkpoint, output):
+@pytest.mark.parametrize(
+    ("output", "redirection"),
+    [("-o /dev/stdout", ">>"), ("-o /dev/stdout", ">"), ("-o link", ">>"), ("-o /dev/fd/7", ">"), ("", ">>")],
+)
+def test_an_open_descriptor_is_written_to_where_it_stands(folder, tiny_checkpoint, output, redirection):
     (folder / "link").symlink_to("/dev/stdout")
-    line = f"{{ echo first; score in.jsonl -m {tiny_checkpoint} -q {output}; echo last; }} >> all.txt"
+    line = f"{{ echo first; score in.jsonl -m {tiny_checkpoint} -q {output} 7>&1; echo last; }} {redirection} all.txt"
     assert shell(folder, line).returncode == 0
-    first, *rows, last = (folder / "all.txt").read_bytes().split(b"\n", 1)[1].splitlines()
+    *earlier, first, row, another, last = (folder / "all.txt").read_bytes().splitlines()
+    assert earlier == ([b"an earlier line"] if redirection == ">>" else [])
+    rows = [row, another]
     assert (first, len(rows), last) == (b"first", 2, b"last")
     assert len(parse_jsonl(b"\n".join(rows))) == 2
     assert {path.name for path in folder.iterdir()} == {"in.jsonl", "all.txt", "link"}
+
+
+def test_the_descriptor_of_another_process_is_appended_to(folder, tiny_checkpoint):
+    run = shell(folder, f"exec >> all.txt; score in.jsonl -m {tiny_checkpoint} -q -o /proc/$$/fd/1")
+    assert run.returncode == 0
+    assert (folder / "all.txt").read_bytes().count(b"\n") == 3
+
+
+def test_rows_go_through_process_substitutions(folder, tiny_checkpoint):
+    run = shell(folder, f"score <(cat in.jsonl) -m {tiny_checkpoint} -q -o >(cat > out.jsonl); wait $!")
+    assert run.returncode == 0
+    assert len(parse_jsonl((folder / "out.jsonl").read_bytes())) == 2
 
 
 def test_rows_are_not_appended_to_their_input_by_any_name(folder):

@@ -201,7 +201,7 @@ FILLERS = (
 class Wording:
     """All random choices of a caption, so that two scenes can be described with the same words.
 
-    `told` holds the numbers of the groups in the order they are told in, and -1 for the background.
+    `told` holds the numbers of the groups in the order of their sentences, and -1 for the background.
     The other tuples have an element for each of those.
     """
 

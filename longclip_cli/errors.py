@@ -1,5 +1,12 @@
 """What can go wrong, as exceptions: one sentence each, with the cause and the remedy."""
 
+from __future__ import annotations
+
+import re
+
+MOST_QUOTED = 80  # characters of a value in a message
+BASE64 = re.compile(r"[A-Za-z0-9+/\s]{200}")  # so long, with neither a dot nor a dash, it is no path
+
 
 class LongCLIPError(Exception):
     """The run cannot start or cannot go on; the message is one line for the user."""
@@ -25,6 +32,10 @@ class DeviceError(LongCLIPError):
     """The device asked for is not there."""
 
 
+class ResourceError(LongCLIPError):
+    """The process has run out of something that every row needs, such as file descriptors."""
+
+
 class InterruptedRunError(LongCLIPError):
     """The run was asked to stop before its input was done."""
 
@@ -43,3 +54,19 @@ class RowError(LongCLIPError):
     def __init__(self, reason: str, detail: str = "", *, message: str | None = None) -> None:
         super().__init__(message or (f"{reason}: {detail}" if detail else reason))
         self.reason = reason
+
+
+def quote(value: str) -> str:
+    """Return a value for a message: its middle replaced by `…` if it is longer than 80 characters.
+
+    Says so of a value that holds an image instead of a path.
+    """
+    if len(value) <= MOST_QUOTED:
+        return value
+    kind = ""
+    if value.startswith("data:"):
+        kind = " (a data: URI)"
+    elif BASE64.match(value):
+        kind = " (looks like base64)"
+    half = MOST_QUOTED // 2
+    return f"{value[:half]}…{value[1 - half :]}{kind}"

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 import stat
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import TypeAlias
@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from longclip_cli.errors import RowError
+from longclip_cli.options import ScoreOptions
 
 KINDS_OF_FILE = (
     (stat.S_ISDIR, "a folder"),
@@ -30,7 +31,9 @@ KINDS_OF_FILE = (
     (stat.S_ISBLK, "a device"),
 )
 FileVersion: TypeAlias = tuple[int, int, int, int]  # device, inode, size in bytes, time of change in ns
+Reserve: TypeAlias = Callable[[int], AbstractContextManager[object]]
 STRIP_BYTES = 2**20
+BYTES_PER_PIXEL = 4  # Pillow's, also of RGB
 NEVER_DECODED = {"EPS"}  # its decoder runs Ghostscript
 
 
@@ -43,20 +46,50 @@ def limit_pixels(max_pixels: int) -> None:
     warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 
-def load_image(path: Path, image_size: int, *, fast_decode: bool = False, fast_resize: bool = False) -> Tensor:
-    """The pixels of an image file, `[3, image_size, image_size]` uint8.
+def load_image(
+    path: Path,
+    image_size: int,
+    *,
+    max_pixels: int = ScoreOptions.max_pixels,
+    fast_decode: bool = False,
+    fast_resize: bool = False,
+    reserve: Reserve = nullcontext,
+) -> Tensor:
+    """Return the pixels of an image file, `[3, image_size, image_size]` uint8.
 
-    With `fast_decode` a JPEG is decoded to an eighth, a quarter or half of its size where that is no smaller than
-    what it is resized to; with `fast_resize` PyTorch resizes instead of Pillow. Both are quicker, and not quite the
-    same pixels.
-    Raises `RowError` for whatever is not a regular file that Pillow decodes to its end.
+    With `fast_decode`, a JPEG is decoded to an eighth, a quarter or half of its size if that is no smaller than
+    what it is resized to. With `fast_resize`, PyTorch resizes instead of Pillow. Both are quicker, and the pixels
+    differ slightly. `reserve` is called with the bytes that decoding takes, known from the header, before the first
+    pixel is decoded; the context that it returns is left when the pixels are ready.
+    Raises `RowError` for a path that is not a regular file, or that Pillow cannot decode to its end.
     """
     check_regular_file(path)
-    with row_errors(path), Image.open(path, formats=safe_formats()) as image:
+    with open_image(path, max_pixels) as image:
+        check_pixels(path, image.size, image_size, max_pixels)
         size = resized(image.size, image_size)
         if fast_decode:
             image.draft("RGB", size)
-        return to_pixels(image, image_size, size, fast_resize=fast_resize)
+        with reserve(bytes_to_decode(image, size)), row_errors(path, max_pixels):
+            return to_pixels(image, image_size, size, fast_resize=fast_resize)
+
+
+@contextmanager
+def open_image(path: Path, max_pixels: int) -> Iterator[Image.Image]:
+    """Open an image file and read its header; no pixel is decoded.
+
+    Raises `RowError`, but not for what is raised inside the context.
+    """
+    with row_errors(path, max_pixels):
+        image = Image.open(path, formats=safe_formats())
+    with image:
+        yield image
+
+
+def bytes_to_decode(image: Image.Image, size: tuple[int, int]) -> int:
+    """Return the bytes that Pillow takes to decode an image, to convert it to RGB and to resize it to `size`."""
+    width, height = image.size
+    copies = 1 if image.mode == "RGB" else 2
+    return BYTES_PER_PIXEL * (copies * width * height + size[0] * (height + size[1]))
 
 
 def check_regular_file(path: Path) -> FileVersion:
@@ -79,7 +112,7 @@ def check_regular_file(path: Path) -> FileVersion:
 
 
 @contextmanager
-def row_errors(path: Path) -> Iterator[None]:
+def row_errors(path: Path, max_pixels: int) -> Iterator[None]:
     """Turns whatever Pillow raises for a broken file into the row's error.
 
     That can be nearly anything: OSError, SyntaxError, ValueError, struct.error, EOFError, ...
@@ -91,17 +124,28 @@ def row_errors(path: Path) -> Iterator[None]:
     except UnidentifiedImageError:
         raise RowError("image: not an image format that can be read", str(path)) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        pixels = re.search(r"\d+ pixels( once resized)?", str(error))
-        raise too_many_pixels(path, pixels[0] if pixels else str(error)) from None
+        found = re.search(r"(\d+) pixels", str(error))
+        raise too_many_pixels(path, int(found[1]) if found else 0, max_pixels) from None
     except Exception as error:
         # Only errors of the operating system have a number, and Pillow's own are OSErrors, too.
         problem = "cannot be read" if isinstance(error, OSError) and error.errno else "cannot be decoded"
         raise RowError(f"image: {problem}", f"{path!s} ({reason_of(error)})") from error
 
 
-def too_many_pixels(path: Path, pixels: str) -> RowError:
-    """The error of a row whose image is over the limit."""
-    return RowError("image: too many pixels", f"{path!s} has {pixels}, --max-pixels is {Image.MAX_IMAGE_PIXELS}")
+def check_pixels(path: Path, size: tuple[int, int], image_size: int, max_pixels: int) -> None:
+    """Raise `RowError` if an image has more than `max_pixels`, or will have once it is resized.
+
+    Resizing makes a large image of a small one that is very long and thin.
+    """
+    for (width, height), when in ((size, ""), (resized(size, image_size), " once resized")):
+        if width * height > max_pixels:
+            raise too_many_pixels(path, width * height, max_pixels, when)
+
+
+def too_many_pixels(path: Path, pixels: int, max_pixels: int, when: str = "") -> RowError:
+    """Return the error of a row whose image is above the limit, which is Pillow's own if not `max_pixels`."""
+    limit = f"--max-pixels is {max_pixels}" if pixels > max_pixels else f"Pillow's is {Image.MAX_IMAGE_PIXELS}"
+    return RowError("image: too many pixels", f"{path!s} has {pixels} pixels{when}, {limit}")
 
 
 def reason_of(error: Exception) -> str:
@@ -127,9 +171,6 @@ def to_pixels(
     if image.mode != "RGB":
         image = image.convert("RGB")
     width, height = size = size or resized(image.size, image_size)
-    # Resizing makes a large image of a small one that is very long and thin.
-    if Image.MAX_IMAGE_PIXELS and width * height > Image.MAX_IMAGE_PIXELS:
-        raise Image.DecompressionBombError(f"{width * height} pixels once resized")
     left, top = round((width - image_size) / 2), round((height - image_size) / 2)
     if fast_resize and image.size != size:
         # The same filter with weights of 16 bits instead of 22: a pixel in some hundred is one level off.

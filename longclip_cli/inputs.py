@@ -17,10 +17,13 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from longclip_cli.errors import InputError
+from longclip_cli.sniffing import seems_to_be
 
 STANDARD_STREAM = "-"
 MAX_LINE_BYTES = 64 * 2**20  # a longer line is no JSONL, and would have to be held whole
 MAGIC_NUMBERS = {b"\x1f\x8b": "zcat", b"BZh": "bzcat", b"\xfd7zXZ": "xzcat", b"\x28\xb5\x2f\xfd": "zstdcat"}
+MOST_SNIFFED = 4096
+BLANK_BYTES = 2**20  # after so many one blank line is given out, so that its reader can do something else
 DECOMPRESSED_BUFFER_BYTES = 128 * 2**10
 
 
@@ -35,6 +38,11 @@ class Line:
     number: int
     content: bytes
     offset: int
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether this is no row, but says that a long run of blank lines is being read."""
+        return not self.content
 
 
 @dataclass(frozen=True)
@@ -74,23 +82,29 @@ class Input:
         return stat.S_ISREG(status.st_mode) and os.path.samestat(status, os.stat(target))  # noqa: PTH116  (it may be a descriptor)
 
     def lines(self) -> Iterator[Line]:
-        """The lines that are not blank, each as soon as it has arrived; once.
+        """Yield the lines that are not blank, each as soon as it has arrived; once.
+
+        Of a long run of blank lines one in `BLANK_BYTES` is given out, with no content.
 
         The file is closed by whoever reads it, since closing it elsewhere would wait for a line that is
         being waited for. Raises `InputError` if the input becomes unreadable.
         """
-        number = 0
+        number = blank = 0
         with self.file:
             try:
                 while content := self.stream.readline(MAX_LINE_BYTES + 1):
                     number += 1
                     if len(content) > MAX_LINE_BYTES:
                         raise InputError(
-                            f"{self.name}: line {number} has more than {MAX_LINE_BYTES} bytes; is it JSONL?"
+                            f"{self.name}: line {number} has more than {MAX_LINE_BYTES} bytes; "
+                            f"it {seems_to_be(content[:MOST_SNIFFED])}"
                         )
                     if number == 1 and (tool := compressor(content)):
                         raise InputError(f"{self.name}: is compressed; pipe it through {tool}")
-                    if not content.isspace():
+                    blank = blank + len(content) if content.isspace() else 0
+                    if blank > BLANK_BYTES:
+                        content, blank = b"", 0
+                    if not blank:
                         yield Line(number, content, 0 if self.is_live else self.file.tell())
             except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
                 raise InputError(f"{self.name}: unreadable after line {number}: {error}") from error

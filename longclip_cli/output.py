@@ -41,6 +41,19 @@ class Output:
         if self._file:
             self._file.close()
 
+    @property
+    def can_resume(self) -> bool:
+        """Whether an earlier run has left rows here."""
+        return False
+
+    def completion(self, record: RunRecord) -> Completion | None:  # noqa: ARG002
+        """Return nothing: what was written here cannot be read again."""
+        return None
+
+    def kept_lines(self, record: RunRecord) -> Iterator[bytes]:  # noqa: ARG002
+        """Return no lines: what was written here cannot be read again."""
+        return iter(())
+
     def begin(self, record: RunRecord | None) -> None:  # noqa: ARG002
         """Opens the output, now that the run can start; without rows it has no record."""
         with output_errors(self.name):
@@ -89,6 +102,11 @@ class OutputFile(Output):
         with suppress(OSError):  # an empty file left behind does no harm
             Path(self._lock.lock_file).unlink()
         self._lock.release()
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether an earlier run has left rows here, complete or not."""
+        return self._has_rows() or self._target.exists()
 
     def completion(self, record: RunRecord) -> Completion | None:
         """What the same run counted if its output is there and complete, so that there is nothing to do.

@@ -49,7 +49,17 @@ def score_lines(
     """
     ahead = prefetch or 2 * scorer.chunk_rows
     in_flight: deque[tuple[list[LoadedRow], PendingScores]] = deque()
-    with Prefetch(lines, load, workers=workers, ahead=ahead, is_live=is_live, stopwatch=stopwatch, stop=stop) as rows:
+    with Prefetch(
+        lines,
+        load,
+        workers=workers,
+        ahead=ahead,
+        is_live=is_live,
+        stopwatch=stopwatch,
+        stop=stop,
+        budget=load.budget,
+        pixel_bytes=load.pixel_bytes,
+    ) as rows:
         for chunk in rows.chunks(scorer.batch_size, min(ahead, scorer.chunk_rows)):  # an empty one: no more for now
             if chunk:
                 with stopwatch.measure("model"):
@@ -60,6 +70,7 @@ def score_lines(
                 with stopwatch.measure("model"):
                     scores = pending.wait()
                 yield list(join(scored, scores))
+                rows.release(scored)
 
 
 def join(rows: Iterable[LoadedRow], scores: Iterable[float]) -> Iterator[ScoredRow]:
@@ -70,4 +81,4 @@ def join(rows: Iterable[LoadedRow], scores: Iterable[float]) -> Iterator[ScoredR
             yield ScoredRow(row.record, row.pair, is_cut=False)
         else:
             score = next(remaining)
-            yield ScoredRow(row.record, NOT_A_NUMBER if math.isnan(score) else score, row.pair.text.is_cut)
+            yield ScoredRow(row.record, score if math.isfinite(score) else NOT_A_NUMBER, row.pair.text.is_cut)

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from longclip_cli.errors import RowError
+from longclip_cli.errors import RowError, quote
 from longclip_cli.inputs import Line
 
 SCORE_DECIMALS = 6
@@ -37,13 +37,23 @@ JSON_TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A parsed line: its fields, or the error that says why it is no JSON object."""
+    """A line and the keys of its object, or the error that says why it is no JSON object.
+
+    The values are not kept: a record may wait for the model, and a field may be large.
+    """
 
     line: Line
-    fields: dict[str, Any] | RowError
+    keys: tuple[str, ...] | RowError
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """The values of a parsed line, or the error that says why it has none."""
+
+    values: dict[str, Any] | RowError
 
     def image_path(self, key: str) -> str:
-        """The path of the row's image, as it stands in the row; raises `RowError`."""
+        """Return the path of the row's image as it stands in the row. Raises `RowError`."""
         value = self._field("image", key)
         if isinstance(value, list):
             if len(value) != 1:
@@ -53,12 +63,14 @@ class Record:
             raise RowError("image: not a path", f"'{key}' is {JSON_TYPES[type(value)]}")
         if not value.strip():
             raise RowError("image: not a path", f"'{key}' is blank")
+        if value.startswith("data:"):
+            raise RowError("image: data: URIs are not read", quote(value))
         if "://" in value:
-            raise RowError("image: a URL, and only local files are read", value)
+            raise RowError("image: URLs are not read", quote(value))
         return value
 
     def text(self, key: str) -> str:
-        """The row's text; raises `RowError`."""
+        """Return the row's text. Raises `RowError`."""
         value = self._field("text", key)
         if not isinstance(value, str):
             raise RowError("text: not a string", f"'{key}' is {JSON_TYPES[type(value)]}")
@@ -67,27 +79,35 @@ class Record:
         return value
 
     def _field(self, what: str, key: str) -> Any:
-        if isinstance(self.fields, RowError):
-            raise self.fields
-        if key not in self.fields:
+        if isinstance(self.values, RowError):
+            raise self.values
+        if key not in self.values:
             raise RowError(f"{what}: no field '{key}'")
-        return self.fields[key]
+        return self.values[key]
 
 
-def parse_line(line: Line) -> Record:
-    """The record of a line; one that is no JSON object gives a record that holds the error."""
+def parse_line(line: Line) -> tuple[Record, Fields]:
+    """Return a line's record and its values; both hold the error if it is no JSON object."""
+    values = parse_object(line)
+    return Record(line, values if isinstance(values, RowError) else tuple(values)), Fields(values)
+
+
+def parse_object(line: Line) -> dict[str, Any] | RowError:
+    """Return the object that a line holds, or the error of a line that holds none."""
     content = line.content.removeprefix(UTF8_BOM) if line.number == 1 else line.content
     try:
         try:
             value = orjson.loads(content)
         except orjson.JSONDecodeError:
             value = LENIENT_JSON.decode(content.decode().rstrip("\r\n"))
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        return line_error(line, "nested too deeply", "flatten it, or leave it out")
+    except ValueError as error:
         where = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
-        return Record(line, line_error(line, "not JSON", where))
+        return line_error(line, "not JSON", where)
     if not isinstance(value, dict):
-        return Record(line, line_error(line, "not a JSON object", f"it is {JSON_TYPES[type(value)]}"))
-    return Record(line, value)
+        return line_error(line, "not a JSON object", f"it is {JSON_TYPES[type(value)]}")
+    return value
 
 
 def line_error(line: Line, problem: str, detail: str) -> RowError:
@@ -111,15 +131,15 @@ def encode_record(record: Record, output_key: str, result: float | RowError) -> 
     else:
         additions = {output_key: orjson.dumps(round(result, SCORE_DECIMALS))}
     content = record.line.content
-    if isinstance(record.fields, RowError):
+    if isinstance(record.keys, RowError):
         text = content.rstrip(b"\r\n").decode("utf-8", "backslashreplace")
         return b"{%b}\n" % members({**additions, f"{output_key}_input": json_string(text)})
     end = content.rindex(b"}")
     kept, rest = content[:end], content[end:]
-    stale = record.fields.keys() & {output_key, error_key(output_key)}
+    stale = {output_key, error_key(output_key)}.intersection(record.keys)
     if stale:
         kept = without_members(kept, stale)
-    separator = b", " if len(record.fields) > len(stale) else b""
+    separator = b", " if len(record.keys) > len(stale) else b""
     return kept + separator + members(additions) + rest.rstrip(b"\n") + b"\n"
 
 
@@ -136,8 +156,11 @@ def json_string(text: str) -> bytes:
 def without_members(opened: bytes, keys: set[str]) -> bytes:
     """An object, given without its closing brace, less its members of these keys; the others keep their bytes."""
     start = opened.index(b"{") + 1
-    kept = [opened[begin:end] for begin, end in member_spans(opened) if member_key(opened, begin) not in keys]
-    return opened[:start] + b",".join(kept)
+    spans = list(member_spans(opened))
+    kept = [opened[begin:end] for begin, end in spans if member_key(opened, begin) not in keys]
+    first = opened[start : spans[0][1]]
+    blank = first[: len(first) - len(first.lstrip())]  # between the brace and whichever member comes first
+    return opened[:start] + blank * bool(kept) + b",".join(kept).lstrip()
 
 
 def member_spans(opened: bytes) -> Iterator[tuple[int, int]]:

@@ -8,7 +8,7 @@ from longclip_cli import __version__
 from longclip_cli.errors import OutputError, RowError
 from longclip_cli.inputs import Input, Line
 from longclip_cli.options import ScoreOptions
-from longclip_cli.records import encode_record, error_key, parse_line
+from longclip_cli.records import encode_record, error_key, parse_line, parse_object
 from longclip_cli.run_record import OUTPUT_FORMAT, RunRecord, file_fingerprint
 from longclip_cli.summary import Summary
 
@@ -41,9 +41,9 @@ def skip_kept(lines: Iterator[Line], kept: Iterable[bytes], options: ScoreOption
     Each row is held against its line, so that no other input is taken for the same one. Raises `OutputError`.
     """
     for number, row in enumerate(kept, 1):
-        line = next(lines, None)
+        line = next((line for line in lines if not line.is_blank), None)
         result = result_of(row, options.output_key)
-        if line is None or result is None or encode_record(parse_line(line), options.output_key, result) != row:
+        if line is None or result is None or encode_record(parse_line(line)[0], options.output_key, result) != row:
             where = "where the input ends" if line is None else f"which is not line {line.number} of the input, scored"
             raise OutputError(
                 f"cannot resume: the partial output holds a row {number} {where}. "
@@ -59,7 +59,7 @@ def on_or_off(switch: bool) -> str:
 
 def result_of(row: bytes, output_key: str) -> float | RowError | None:
     """The score or the error that an output line holds; `None` if it is no output line."""
-    fields = parse_line(Line(1, row, 0)).fields
+    fields = parse_object(Line(1, row, 0))
     if isinstance(fields, RowError) or output_key not in fields:
         return None
     score, error = fields[output_key], fields.get(error_key(output_key))

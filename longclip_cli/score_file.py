@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from contextlib import closing, nullcontext, suppress
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from longclip_cli.errors import InterruptedRunError, OutputError, TooManyFailuresError
+from longclip_cli.errors import (
+    InputError,
+    InterruptedRunError,
+    OutputError,
+    RowError,
+    TooManyFailuresError,
+    quote,
+)
 from longclip_cli.inputs import Input, Line, open_input
 from longclip_cli.options import ScoreOptions
-from longclip_cli.output import Output, OutputFile, check_output, open_output
+from longclip_cli.output import Output, check_output, open_output
 from longclip_cli.progress import Progress
-from longclip_cli.records import encode_record
+from longclip_cli.records import encode_record, parse_line
 from longclip_cli.resuming import describe_run, skip_kept
 from longclip_cli.signals import Stop
+from longclip_cli.sniffing import seems_to_be
 from longclip_cli.summary import Summary
 
 if TYPE_CHECKING:
     from longclip_cli.pipeline import ScoredRow
 
 ALIKE_FROM_START = 100  # so many rows that fail alike before any other outcome: the command is wrong, not the data
+START_BYTES = 16 * 2**20  # of lines that are looked at before the model is loaded, at most
+WRITE_BYTES = 2**20  # of rows that are put together for the output, at least
 
 
 def score_file(options: ScoreOptions, summary: Summary, progress: Progress, stop: Stop) -> None:
@@ -47,34 +58,111 @@ def score_file(options: ScoreOptions, summary: Summary, progress: Progress, stop
 def score_into(
     output: Output, source: Input, options: ScoreOptions, summary: Summary, progress: Progress, stop: Stop
 ) -> None:
-    """Scores an opened input into an output, from where an interrupted run stopped if that is asked for."""
+    """Score an opened input into an output, from where an interrupted run stopped if that is asked for."""
     lines = source.lines()
     record = None
-    if options.resume and isinstance(output, OutputFile):
+    if options.resume and output.can_resume:
         record = describe_run(options, source)
         # What comes through a pipe can't be told from what came through it another time.
         if not source.is_live and (completion := output.completion(record)):
             summary.already_complete = completion
             return
         skip_kept(lines, output.kept_lines(record), options, summary)
-    chunks = scored_rows(lines, source, options, summary, progress, stop)
-    with closing(chunks) if chunks else nullcontext(()) as rows_in_chunks:
-        if chunks and not record:
+        chunks = scored_rows(lines, source, options, summary, progress, stop)
+    else:
+        start = read_start(source, lines)
+        failed = failed_rows(start.lines, options)
+        check_start(start, failed, source)
+        if start.is_whole and len(failed) == len(start.lines):  # no row needs the model
+            chunks = (chunk for chunk in [failed] if chunk)
+        else:
+            chunks = scored_rows(chain(start.lines, lines), source, options, summary, progress, stop)
             record = describe_run(options, source)
+    with closing(chunks):
         output.begin(record)
         summary.has_begun = stop.rows_flow = True
-        for rows in rows_in_chunks:
+        first_line = b""
+        for rows in chunks:
+            first_line = first_line or rows[0].record.line.content
             with summary.stopwatch.measure("writing"):
-                output.write(b"".join(encode_record(row.record, options.output_key, row.result) for row in rows))
+                for block in blocks(encode_record(row.record, options.output_key, row.result) for row in rows):
+                    output.write(block)
             summary.add(rows)
             progress.update(summary, rows[-1].record.line.offset)
-            stop_if_hopeless(output, summary, options, rows[0])
+            stop_if_hopeless(output, summary, options, rows[0], source)
     if stop.requested.is_set():
         raise InterruptedRunError("interrupted")
+    if summary.rows and not summary.scored and all(reason.startswith("line:") for reason in summary.failures):
+        output.discard()
+        raise no_row(source, first_line)
     summary.is_complete = True
     if options.summary:
         summary.write(options.summary)
     output.complete(summary.rows, summary.failed)
+
+
+@dataclass(frozen=True)
+class Start:
+    """The first lines of an input; `is_whole` says that it has no others."""
+
+    lines: list[Line]
+    is_whole: bool
+
+
+def read_start(source: Input, lines: Iterator[Line]) -> Start:
+    """Return the lines that are looked at before the model is loaded, as far as they have arrived."""
+    start: list[Line] = []
+    size = 0
+    while len(start) < ALIKE_FROM_START and size < START_BYTES and source.has_arrived():
+        line = next(lines, None)
+        if line is None:
+            return Start(start, is_whole=True)
+        if line.is_blank:
+            break
+        start.append(line)
+        size += len(line.content)
+    return Start(start, is_whole=False)
+
+
+def failed_rows(lines: Iterable[Line], options: ScoreOptions) -> list[ScoredRow]:
+    """Return the rows of those lines that cannot be scored, which shows without their images' content."""
+    from longclip_cli.loading import find_inputs, row_errors
+    from longclip_cli.pipeline import ScoredRow
+
+    failed = []
+    for line in lines:
+        record, fields = parse_line(line)
+        try:
+            with row_errors():
+                find_inputs(fields, options)
+        except RowError as error:
+            failed.append(ScoredRow(record, error, is_cut=False))
+    return failed
+
+
+def check_start(start: Start, failed: list[ScoredRow], source: Input) -> None:
+    """Raise `InputError` if no line of the input is a row, `TooManyFailuresError` if all at its start fail alike."""
+    if not start.lines or len(failed) < len(start.lines):
+        return
+    reasons = {row.result.reason for row in failed if isinstance(row.result, RowError)}
+    if start.is_whole and all(reason.startswith("line:") for reason in reasons):
+        raise no_row(source, b"".join(line.content for line in start.lines))
+    if len(start.lines) >= ALIKE_FROM_START and len(reasons) == 1:
+        raise all_alike(len(failed), failed[0], source)
+
+
+def blocks(rows: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield encoded rows, several at a time, without a second copy of large ones."""
+    block: list[bytes] = []
+    size = 0
+    for row in rows:
+        block.append(row)
+        size += len(row)
+        if size >= WRITE_BYTES:
+            yield b"".join(block)
+            block, size = [], 0
+    if block:
+        yield b"".join(block)
 
 
 def scored_rows(
@@ -84,16 +172,8 @@ def scored_rows(
     summary: Summary,
     progress: Progress,
     stop: Stop,
-) -> Generator[list[ScoredRow]] | None:
-    """The rows of these lines with their scores, a chunk at a time; `None` if there are no lines.
-
-    Imports what is heavy and loads the model once there is a line, or while there is one to wait for.
-    """
-    if source.has_arrived():
-        first = next(lines, None)
-        if first is None:
-            return None
-        lines = chain([first], lines)
+) -> Generator[list[ScoredRow]]:
+    """Load the model and return the rows of these lines with their scores, a chunk at a time."""
     with summary.stopwatch.measure("loading the model"):
         from longclip_cli.loading import RowLoader
         from longclip_cli.pipeline import score_lines
@@ -121,7 +201,7 @@ def scored_rows(
     )
 
 
-def stop_if_hopeless(output: Output, summary: Summary, options: ScoreOptions, first: ScoredRow) -> None:
+def stop_if_hopeless(output: Output, summary: Summary, options: ScoreOptions, first: ScoredRow, source: Input) -> None:
     """Raises `TooManyFailuresError` where `--max-errors` or the way the run began says so.
 
     `first` is the first row of the chunk that was counted last.
@@ -131,9 +211,19 @@ def stop_if_hopeless(output: Output, summary: Summary, options: ScoreOptions, fi
         raise TooManyFailuresError(f"stopped, since {failed} rows have failed (--max-errors {options.max_errors})")
     if summary.alike_from_start >= ALIKE_FROM_START and not summary.kept:
         output.discard()  # or the failed rows would be kept when the cause is gone and the run is resumed
-        fields = first.record.fields
-        keys = f"the fields of such a row are: {', '.join(fields)}" if isinstance(fields, dict) else "is it JSONL?"
-        raise TooManyFailuresError(
-            f"stopped, since the first {summary.alike_from_start} rows all failed alike, "
-            f"{first.result}; {keys} (see --image-key, --text-key, --image-root)"
-        )
+        raise all_alike(summary.alike_from_start, first, source)
+
+
+def all_alike(count: int, first: ScoredRow, source: Input) -> TooManyFailuresError:
+    """Return the error of an input whose first `count` rows failed like its first."""
+    keys = first.record.keys
+    if isinstance(keys, RowError):
+        advice = f"{source.name} {seems_to_be(first.record.line.content)}"
+    else:
+        advice = f"the fields of such a row are: {quote(', '.join(keys))} (see --image-key, --text-key, --image-root)"
+    return TooManyFailuresError(f"stopped, since the first {count} rows all failed alike, {first.result}; {advice}")
+
+
+def no_row(source: Input, content: bytes) -> InputError:
+    """Return the error of an input that begins with `content` and has no row."""
+    return InputError(f"{source.name}: no line is a JSON object; it {seems_to_be(content)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from torch import Tensor
 from longclip_cli.checkpoint import load_model
 from longclip_cli.encoding import Encoder, Item, chunks
 from longclip_cli.errors import DeviceError, UsageError
-from longclip_cli.images import load_image, row_errors, to_pixels
+from longclip_cli.images import check_pixels, load_image, row_errors, to_pixels
 from longclip_cli.loading import Pair, load_text
 from longclip_cli.model import LongCLIP
 from longclip_cli.remembering import ImageInput
@@ -146,7 +147,10 @@ class LongCLIPScorer:
         size = self.model.sizes.image_size
         if not isinstance(image, Image.Image):
             return ImageInput(load_image(Path(image), size))
-        with row_errors(Path(getattr(image, "filename", "") or "a PIL image")):
+        path = Path(getattr(image, "filename", "") or "a PIL image")
+        max_pixels = Image.MAX_IMAGE_PIXELS or sys.maxsize
+        check_pixels(path, image.size, size, max_pixels)
+        with row_errors(path, max_pixels):
             return ImageInput(to_pixels(image, size))
 
     @torch.inference_mode()

@@ -23,7 +23,12 @@ START_TOKEN = 49406
 END_TOKEN = 49407
 # CLIP's pattern: contractions, runs of letters, single digits, runs of anything else.
 # Its special tokens are left out: one that stands in a caption is ordinary characters.
-WORD_PATTERN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
+# U+0345 belongs to none of these: the original ignores case, for which it is a form of the letter iota.
+WORD_PATTERN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|\p{L}+|\p{N}|[^\s\p{L}\p{N}\x{345}]+"
+# No text needs more: 248 tokens are a few thousand characters at most, and what is not read need not be repaired.
+MOST_RAW_CHARACTERS = 1_000_000
+MOST_CLEAN_CHARACTERS = 65_536
+WHITE_SPACE_WITHIN = 1_000  # characters before that limit, a text is cut at white space
 
 
 @dataclass(frozen=True)
@@ -35,26 +40,50 @@ class TokenizedText:
 
 
 def tokenize(text: str, context_length: int) -> TokenizedText:
-    """The token ids of a text, at most `context_length` of them, the end token kept."""
-    words = byte_pair_encoder().encode(clean(text)).ids
+    """Return the token ids of a text, at most `context_length` of them, the end token kept."""
+    kept, is_dropped = clean(text)
+    words = byte_pair_encoder().encode(kept).ids
     most = context_length - 2
-    return TokenizedText([START_TOKEN, *words[:most], END_TOKEN], is_cut=len(words) > most)
+    return TokenizedText([START_TOKEN, *words[:most], END_TOKEN], is_cut=is_dropped or len(words) > most)
 
 
-def clean(text: str) -> str:
-    """A text as the byte-pair encoding takes it: repaired, HTML unescaped, white space collapsed, lower case."""
-    text = collapse_white_space(text)
+def clean(text: str) -> tuple[str, bool]:
+    """Return a text as the byte-pair encoding takes it, and whether some of it was dropped for its length.
+
+    It is repaired, HTML is unescaped, white space is collapsed and letters are lower case. What lies beyond
+    `MOST_RAW_CHARACTERS` before that or `MOST_CLEAN_CHARACTERS` after it is dropped.
+    """
+    text, is_raw_dropped = collapse_start(text)
     # ftfy and HTML unescaping have nothing to do on printable ASCII without an ampersand.
     if not (text.isascii() and text.isprintable() and "&" not in text):
         import ftfy
 
         text = collapse_white_space(html.unescape(html.unescape(ftfy.fix_text(text))))
-    return text.lower()
+    text, is_clean_dropped = cut_at_white_space(text.lower())
+    return text, is_raw_dropped or is_clean_dropped
 
 
 def collapse_white_space(text: str) -> str:
-    """The text with each run of white space as one blank, and none at its ends."""
+    """Return the text with each run of white space as one blank, and none at its ends."""
     return " ".join(text.split())
+
+
+def collapse_start(text: str) -> tuple[str, bool]:
+    """Return the first `MOST_RAW_CHARACTERS` of a text whose white space is collapsed, and whether there were more."""
+    if len(text) <= MOST_RAW_CHARACTERS:
+        return collapse_white_space(text), False
+    # With the blanks between them so many words fill the limit: what follows as one string is never looked at.
+    words = text.split(maxsplit=MOST_RAW_CHARACTERS // 2)
+    text = " ".join(words[: MOST_RAW_CHARACTERS // 2])
+    return text[:MOST_RAW_CHARACTERS].rstrip(), len(words) > MOST_RAW_CHARACTERS // 2 or len(text) > MOST_RAW_CHARACTERS
+
+
+def cut_at_white_space(text: str) -> tuple[str, bool]:
+    """Return at most `MOST_CLEAN_CHARACTERS` of a text, cut at white space if some is near, and whether it was cut."""
+    if len(text) <= MOST_CLEAN_CHARACTERS:
+        return text, False
+    end = text.rfind(" ", MOST_CLEAN_CHARACTERS - WHITE_SPACE_WITHIN, MOST_CLEAN_CHARACTERS + 1)
+    return text[: end if end > 0 else MOST_CLEAN_CHARACTERS], True
 
 
 @cache

@@ -10,7 +10,7 @@ import zstandard
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-READ_BYTES = 16 * 2**10  # compressed, at a time
+READ_BYTES = 256  # compressed, at a time: four bytes can stand for 128 KiB, and a piece is decompressed as a whole
 
 
 class ZstdFile(io.RawIOBase):

@@ -2,14 +2,14 @@
 
 import errno
 import warnings
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import pytest
 import torch
 from conftest import GOLDEN, PICTURES
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFile
 
 from longclip_cli.errors import RowError
 from longclip_cli.images import limit_pixels, load_image, resized, safe_formats, to_pixels
@@ -56,9 +56,9 @@ def test_an_image_over_the_limit_is_refused(tmp_path, pixel_limit, limit, is_ref
     limit_pixels(limit)
     if is_refused:
         with pytest.raises(RowError, match=f"a.png has 1200 pixels, --max-pixels is {limit}"):
-            load_image(tmp_path / "a.png", 16)
+            load_image(tmp_path / "a.png", 16, max_pixels=limit)
     else:
-        load_image(tmp_path / "a.png", 16)
+        load_image(tmp_path / "a.png", 16, max_pixels=limit)
 
 
 def test_a_file_that_may_not_be_read_says_so(monkeypatch):
@@ -152,3 +152,37 @@ def test_images_are_resized_in_width_first_however_tall_they_are():
     size = resized(picture.size, 56)
     expected = in_width.resize(size, Image.Resampling.BICUBIC).crop((0, (size[1] - 56) // 2, 56, (size[1] + 56) // 2))
     assert to_pixels(picture, 56).permute(1, 2, 0).flatten().tolist() == list(expected.tobytes())
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
+def test_bytes_are_reserved_from_the_header_before_decoding(tmp_path, monkeypatch, mode):
+    Image.new(mode, (40, 30)).save(tmp_path / "a.png")
+    events = []
+    load = ImageFile.ImageFile.load
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: events.append("decoded") or load(image))
+
+    @contextmanager
+    def reserve(bytes_needed):
+        events.append(bytes_needed)
+        yield
+        events.append("released")
+
+    assert load_image(tmp_path / "a.png", 16, reserve=reserve).shape == (3, 16, 16)
+    assert events[0] == 4 * ((1 if mode == "RGB" else 2) * 40 * 30 + 21 * (30 + 16))
+    assert events[1] == "decoded"
+    assert events[-1] == "released"
+
+
+def test_what_reserving_raises_is_no_error_of_the_row(tmp_path):
+    def reserve(bytes_needed):
+        raise MemoryError(bytes_needed)
+
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
+    with pytest.raises(MemoryError):
+        load_image(tmp_path / "a.png", 16, reserve=reserve)
+
+
+def test_nothing_is_reserved_for_an_image_above_the_limit(tmp_path):
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
+    with pytest.raises(RowError, match="--max-pixels is 1199"):
+        load_image(tmp_path / "a.png", 16, max_pixels=1199, reserve=lambda _: pytest.fail("was reserved"))

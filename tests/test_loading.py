@@ -9,7 +9,8 @@ import torch
 from conftest import PICTURES
 from PIL import Image
 
-from longclip_cli.errors import InputError, RowError
+from longclip_cli.budget import MemoryBudget
+from longclip_cli.errors import InputError, ResourceError, RowError
 from longclip_cli.inputs import Line
 from longclip_cli.loading import LoadedRow, Prefetch, RowLoader
 from longclip_cli.options import ScoreOptions
@@ -25,11 +26,21 @@ def lines(count):
 
 
 def load_at_once(line):
-    return LoadedRow(Record(line, {}), RowError("test"))
+    return LoadedRow(Record(line, ()), RowError("test"))
 
 
-def prefetch(source, load=load_at_once, workers=4, ahead=8, is_live=False, stop=NEVER):
-    return Prefetch(source, load, workers=workers, ahead=ahead, is_live=is_live, stopwatch=Stopwatch(), stop=stop)
+def prefetch(source, load=load_at_once, workers=4, ahead=8, is_live=False, stop=NEVER, budget=None, pixel_bytes=0):
+    return Prefetch(
+        source,
+        load,
+        workers=workers,
+        ahead=ahead,
+        is_live=is_live,
+        stopwatch=Stopwatch(),
+        stop=stop,
+        budget=budget or MemoryBudget(),
+        pixel_bytes=pixel_bytes,
+    )
 
 
 def numbers(chunk):
@@ -116,6 +127,66 @@ def test_an_unforeseen_error_in_a_worker_is_raised_in_its_place():
     assert received == [1, 2, 3, 4]
 
 
+def test_chunks_grow_from_the_first_to_the_most():
+    with prefetch(lines(20), ahead=20) as rows:
+        assert [len(chunk) for chunk in rows.chunks(2, 7)] == [2, 4, 7, 7, 0]
+
+
+def test_rows_over_the_budget_wait_for_the_caller_to_release():
+    """Two rows fit, and a chunk would hold ten: what has arrived is given out, so that it can be released."""
+    budget, read = MemoryBudget(limit=40), []
+
+    def source():
+        for line in lines(6):
+            read.append(line.number)
+            yield line
+
+    with prefetch(source(), budget=budget, pixel_bytes=8) as rows:  # a row holds 2 + 8 bytes, and half of 40 is there
+        received = []
+        for chunk in rows.chunks(10, 10):
+            assert len(chunk) <= 2
+            assert len(read) <= len(received) + 3  # the last is read, and waits
+            received += numbers(chunk)
+            rows.release(chunk)
+    assert received == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_blank_line_gives_out_the_rows_before_it():
+    def source():
+        yield from lines(2)
+        yield Line(3, b"", 3)
+        assert given_out.wait(TIMEOUT)
+        yield Line(4, b"{}", 4)
+
+    given_out = threading.Event()
+    with prefetch(source()) as rows:
+        chunks = (chunk for chunk in rows.chunks(10, 10) if chunk)
+        assert numbers(next(chunks)) == [1, 2]
+        given_out.set()
+        assert numbers(next(chunks)) == [4]
+
+
+def test_closing_ends_a_reader_whose_input_fails():
+    """With room for one row the reader waits to put the error into the queue, and then the end."""
+
+    def source():
+        yield from lines(1)
+        raise InputError("unreadable")
+
+    before = threading.active_count()
+    for _ in range(50):
+        with prefetch(source(), ahead=1):
+            pass
+    wait_for_threads(before)
+
+
+def wait_for_threads(count):
+    deadline = time.monotonic() + TIMEOUT
+    while threading.active_count() > count and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threading.active_count() == count
+
+
 def test_closing_ends_the_reader_and_the_workers_of_an_endless_input():
     def endless():
         number = 0
@@ -126,14 +197,11 @@ def test_closing_ends_the_reader_and_the_workers_of_an_endless_input():
     before = threading.active_count()
     with prefetch(endless()) as rows:
         next(rows.chunks(3, 3))
-    deadline = time.monotonic() + TIMEOUT
-    while threading.active_count() > before and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert threading.active_count() == before
+    wait_for_threads(before)
 
 
-def loader(root):
-    return RowLoader(ScoreOptions(image_root=root), image_size=32, context_length=248)
+def loader(root=PICTURES, budget=None):
+    return RowLoader(ScoreOptions(image_root=root), image_size=32, context_length=248, budget=budget)
 
 
 def row(image_path, text):
@@ -194,3 +262,87 @@ def test_threads_that_may_not_change_their_priority_load_all_the_same(monkeypatc
     monkeypatch.setattr("os.setpriority", refuse)
     with prefetch(lines(5)) as rows:
         assert [n for chunk in rows.chunks(5, 5) for n in numbers(chunk)] == [1, 2, 3, 4, 5]
+
+
+def outcome(load, line):
+    loaded = load(line)
+    return loaded.pair if isinstance(loaded, LoadedRow) else loaded.wait().pair
+
+
+@pytest.mark.parametrize("text", ["&#" + "1" * 4301 + ";", "&amp;#" + "0" * 5000 + "65;"])
+def test_an_entity_that_python_refuses_is_that_row_s_error(text):
+    error = outcome(loader(), row("astronaut.png", text))
+    assert error.reason == "row: unexpected error"
+    assert str(error).startswith("row: unexpected error: ValueError: Exceeds the limit")
+    assert len(str(error)) < 150
+
+
+class RustPanic(BaseException):
+    """What tokenizers raises if its Rust code panics."""
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no"), RustPanic("no"), RecursionError("no"), AssertionError("no")])
+@pytest.mark.parametrize("where", ["load_image", "load_text", "parse_line", "check_regular_file"])
+def test_whatever_goes_wrong_with_a_row_is_its_error(monkeypatch, where, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(f"longclip_cli.loading.{where}", fail)
+    failed = outcome(loader(), row("astronaut.png", "A cat"))
+    assert str(failed) == f"row: unexpected error: {type(error).__name__}: no"
+
+
+def test_no_image_is_decoded_for_a_text_that_failed(monkeypatch):
+    monkeypatch.setattr("longclip_cli.loading.load_image", lambda *_, **__: pytest.fail("was decoded"))
+    assert isinstance(outcome(loader(), row("astronaut.png", "&#" + "1" * 4301 + ";")), RowError)
+
+
+def test_a_row_that_runs_out_of_memory_is_tried_again_alone(monkeypatch):
+    budget = MemoryBudget(100)
+    tries = []
+
+    def fail_once(path, *, reserve, **_):
+        with reserve(90):
+            tries.append(budget._work)
+            if len(tries) == 1:
+                raise MemoryError
+            return torch.zeros(3, 32, 32, dtype=torch.uint8)
+
+    monkeypatch.setattr("longclip_cli.loading.load_image", fail_once)
+    assert not isinstance(outcome(loader(budget=budget), row("astronaut.png", "A cat")), RowError)
+    assert tries == [90, 100]
+    assert budget._work == 0
+
+
+def test_a_row_that_runs_out_of_memory_twice_has_failed(monkeypatch):
+    def fail(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr("longclip_cli.loading.load_image", fail)
+    assert str(outcome(loader(), row("astronaut.png", "A cat"))) == "row: out of memory"
+
+
+def test_what_every_row_needs_ends_the_run(monkeypatch):
+    def fail(*_, **__):
+        raise ResourceError("too many open files")
+
+    monkeypatch.setattr("longclip_cli.loading.load_image", fail)
+    with pytest.raises(ResourceError):
+        outcome(loader(), row("astronaut.png", "A cat"))
+
+
+def test_long_lines_are_parsed_within_the_budget(monkeypatch):
+    reserved = []
+    budget = MemoryBudget()
+    reserve = budget.reserve
+    monkeypatch.setattr(budget, "reserve", lambda size: reserved.append(size) or reserve(size))
+    load = loader(budget=budget)
+    line = Line(1, orjson.dumps({"unused": "x" * 2_000_000, "text": " "}), 0)
+    load(line)
+    assert reserved == [8 * len(line.content)]
+
+
+def test_a_row_keeps_the_names_of_its_fields_and_not_their_values():
+    loaded = loader()(Line(1, b'{"image_path": "missing.png", "text": "a", "long": "value"}', 0))
+    assert loaded.record.keys == ("image_path", "text", "long")
+    assert not hasattr(loaded.record, "fields")

@@ -2,20 +2,13 @@
 
 import json
 import threading
-from pathlib import Path
 
 import pytest
-from conftest import start_longclip_score
+from conftest import resident_bytes, start_longclip_score
 from PIL import Image
 
 MEBIBYTE = 2**20
 COLOURS = "red", "green", "blue", "orange", "grey"
-
-
-def resident_bytes(pid: int) -> int:
-    """The memory a process holds now."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return 1024 * int(status.split("VmRSS:")[1].split()[0])
 
 
 @pytest.mark.parametrize("rows", [20_000, pytest.param(1_000_000, marks=pytest.mark.stress)])

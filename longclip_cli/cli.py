@@ -7,7 +7,6 @@ import os
 import sys
 import traceback
 import warnings
-from contextlib import suppress
 from enum import IntEnum
 from pathlib import Path
 from typing import Annotated
@@ -16,11 +15,13 @@ import typer
 
 from longclip_cli import __version__
 from longclip_cli.errors import InterruptedRunError, LongCLIPError, UsageError
+from longclip_cli.messages import MessageHandler, complain
 from longclip_cli.options import Precision, ScoreOptions
-from longclip_cli.output import partial_path
 from longclip_cli.progress import NoProgress, Progress
 from longclip_cli.score_file import score_file
-from longclip_cli.signals import stop_on_signals
+from longclip_cli.side_files import side_files
+from longclip_cli.signals import Stop, stop_on_signals
+from longclip_cli.streams import open_standard_streams
 from longclip_cli.summary import Summary
 
 DEFAULTS = ScoreOptions()
@@ -185,13 +186,13 @@ def score(
 
 def run(options: ScoreOptions, *, quiet: bool) -> int:
     """Runs the command and gives its exit status."""
-    logging.basicConfig(format="longclip-score: %(message)s", level=logging.ERROR)
+    logging.basicConfig(handlers=[MessageHandler()], level=logging.ERROR)
     logging.getLogger("longclip_cli").setLevel(logging.WARNING)
-    summary = Summary()
-    stop = stop_on_signals()
+    summary, stop = Summary(), Stop()
     status: int = ExitStatus.STOPPED
     try:
-        score_file(options, summary, NoProgress() if quiet else Progress(), stop)
+        with stop_on_signals(stop):
+            score_file(options, summary, NoProgress() if quiet else Progress(), stop)
         status = ExitStatus.SOME_FAILED if summary.failed else ExitStatus.ALL_SCORED
     except BrokenPipeError:
         return ExitStatus.READER_GONE
@@ -214,9 +215,9 @@ def run(options: ScoreOptions, *, quiet: bool) -> int:
         status = ExitStatus.SOME_FAILED if done.failed else ExitStatus.ALL_SCORED
         if not quiet:
             complain(f"nothing to do: {options.output} is complete ({done.rows} rows, {done.failed} of them failed)")
-    partial = partial_path(options.output)
-    if summary.has_begun and not summary.is_complete and partial and partial.exists():
-        complain(f"what is done is in {partial}; run the same command with --resume to go on")
+    beside = side_files(options.output)
+    if summary.has_begun and not summary.is_complete and beside and beside.partial.exists():
+        complain(f"what is done is in {beside.partial}; run the same command with --resume to go on")
     return status
 
 
@@ -228,12 +229,7 @@ def advice(reason: str) -> str:
     return "; see --image-key, --text-key and --image-root" if is_named_wrong else ""
 
 
-def complain(problem: object) -> None:
-    """Prints a message on standard error, if there is somebody to read it."""
-    with suppress(OSError):
-        typer.echo(f"longclip-score: {problem}", err=True)
-
-
 def main() -> None:
     """The console script."""
+    open_standard_streams()
     app()

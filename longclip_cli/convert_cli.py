@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from longclip_cli.errors import LongCLIPError
+from longclip_cli.streams import open_standard_streams
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
 
@@ -46,4 +47,5 @@ def convert(
 
 def main() -> None:
     """The console script."""
+    open_standard_streams()
     app()

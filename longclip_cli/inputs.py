@@ -18,6 +18,7 @@ from typing import BinaryIO, cast
 
 from longclip_cli.errors import InputError
 from longclip_cli.sniffing import seems_to_be
+from longclip_cli.streams import STDIN, descriptor_of, is_inherited
 
 STANDARD_STREAM = "-"
 MAX_LINE_BYTES = 64 * 2**20  # a longer line is no JSONL, and would have to be held whole
@@ -117,6 +118,9 @@ def open_input(path: str) -> Input:
     """
     is_stdin = path == STANDARD_STREAM
     name = "standard input" if is_stdin else path
+    descriptor = STDIN if is_stdin else descriptor_of(path)
+    if descriptor is not None and not is_inherited(descriptor):
+        raise InputError(f"cannot read {name}: it is closed; give a file as INPUT")
     decompress = None if is_stdin else DECOMPRESSORS.get(Path(path).suffix.lower())
     try:
         # Standard input is opened anew: when the interpreter exits it takes the lock of sys.stdin,

@@ -10,6 +10,7 @@ from typing import Literal
 from longclip_cli.errors import UsageError
 from longclip_cli.inputs import STANDARD_STREAM
 from longclip_cli.records import error_key
+from longclip_cli.side_files import side_files
 
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
 DEFAULT_MODEL = "BeichenZhang/LongCLIP-L-336px"
@@ -52,7 +53,7 @@ class ScoreOptions:
         for name in ("input", "output", "model", "image_key", "text_key", "output_key"):
             if not getattr(self, name):
                 raise UsageError(f"an empty string as {name.replace('_', ' ')}: is a variable not set?")
-        if self.resume and self.output == STANDARD_STREAM:
+        if self.resume and not side_files(self.output):
             raise UsageError("--resume needs an output file to go on with: give one with -o")
         for key in (self.image_key, self.text_key):
             if key in (self.output_key, error_key(self.output_key)):

@@ -7,6 +7,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from longclip_cli.messages import message
 from longclip_cli.summary import Summary
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ class Progress:
         self._size: int | None = None
         self._started = self._last_line = time.monotonic()
 
-    def start(self, size: int | None) -> None:
-        """Begins, for an input of `size` bytes, or of a length that is not known."""
+    def start(self, size: int | None, kept: int = 0) -> None:
+        """Begin, for an input of `size` bytes, or of a length that is not known, with `kept` bytes of it done."""
         self._size = size
         self._started = self._last_line = time.monotonic()
         if sys.stderr is not None and sys.stderr.isatty():
@@ -32,12 +33,17 @@ class Progress:
 
             share = "{percentage:3.0f}% |{bar}| " if size else ""
             left = "<{remaining}" if size else ""
-            self._bar = tqdm(total=size, bar_format=f"{share}{{desc}} [{{elapsed}}{left}]", dynamic_ncols=True)
+            self._bar = tqdm(
+                total=size,
+                initial=kept if size else 0,
+                bar_format=f"{share}{{desc}} [{{elapsed}}{left}]",
+                dynamic_ncols=True,
+            )
 
     def update(self, summary: Summary, offset: int) -> None:
         """Shows what has been counted, now that `offset` bytes of the input are done."""
         now = time.monotonic()
-        rate = summary.rows / max(now - self._started, 1e-9)
+        rate = (summary.rows - summary.kept) / max(now - self._started, 1e-9)
         text = f"{summary.rows:,} rows, {rate:,.1f} rows/s, {summary.failed:,} errors"
         if self._bar is not None:
             self._bar.set_description_str(text, refresh=False)
@@ -47,7 +53,7 @@ class Progress:
             self._last_line = now
             share = f", {100 * offset / self._size:.0f} % of the input" if self._size else ""
             with suppress(OSError):
-                print(f"longclip-score: {text}{share}", file=sys.stderr, flush=True)
+                print(message(f"{text}{share}", is_timed=True), file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Leaves the bar as it stands."""
@@ -58,7 +64,7 @@ class Progress:
 class NoProgress(Progress):
     """Shows nothing."""
 
-    def start(self, size: int | None) -> None:
+    def start(self, size: int | None, kept: int = 0) -> None:
         """Does nothing."""
 
     def update(self, summary: Summary, offset: int) -> None:

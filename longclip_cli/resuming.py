@@ -13,25 +13,33 @@ from longclip_cli.run_record import OUTPUT_FORMAT, RunRecord, file_fingerprint
 from longclip_cli.summary import Summary
 
 
-def describe_run(options: ScoreOptions, source: Input) -> RunRecord:
-    """The record of the run that these options ask for. Finds the model, and downloads it if it has to be."""
+def describe_run(options: ScoreOptions, source: Input, start: str) -> RunRecord:
+    """Return the record of the run that these options ask for and that began at `start`.
+
+    Finds the model, and downloads it if it has to be.
+    """
     from longclip_cli.checkpoint import checkpoint_files, dtype_name, find_checkpoint
     from longclip_cli.scorer import select_device, select_dtype
 
-    dtype = select_dtype(options.precision, select_device(options.device))
+    device = select_device(options.device)
+    checkpoint = find_checkpoint(options.model, options.revision)
     return RunRecord(
         input=source.identity,
         image_key=options.image_key,
         text_key=options.text_key,
         output_key=options.output_key,
         image_root=str(options.image_root.resolve()),
-        model=" ".join(map(file_fingerprint, checkpoint_files(find_checkpoint(options.model, options.revision)))),
+        model_hash=" ".join(map(file_fingerprint, checkpoint_files(checkpoint))),
         max_pixels=str(options.max_pixels),
         fast_decode=on_or_off(options.fast_decode),
         fast_resize=on_or_off(options.fast_resize),
-        precision=dtype_name(dtype),
+        precision=dtype_name(select_dtype(options.precision, device)),
         output_format=str(OUTPUT_FORMAT),
         version=__version__,
+        model=options.model,
+        model_file=str(checkpoint),
+        device=str(device),
+        start=start,
     )
 
 
@@ -44,12 +52,18 @@ def skip_kept(lines: Iterator[Line], kept: Iterable[bytes], options: ScoreOption
         line = next((line for line in lines if not line.is_blank), None)
         result = result_of(row, options.output_key)
         if line is None or result is None or encode_record(parse_line(line)[0], options.output_key, result) != row:
-            where = "where the input ends" if line is None else f"which is not line {line.number} of the input, scored"
+            where = (
+                "where the input ends"
+                if line is None
+                else f"which has no '{options.output_key}' from 0 to 1, and no error"
+                if result is None
+                else f"which is not line {line.number} of the input, scored"
+            )
             raise OutputError(
                 f"cannot resume: the partial output holds a row {number} {where}. "
                 "Run it on the same input, or without --resume to score all rows afresh"
             )
-        summary.add_kept(result)
+        summary.add_kept(line, result)
 
 
 def on_or_off(switch: bool) -> str:
@@ -58,13 +72,16 @@ def on_or_off(switch: bool) -> str:
 
 
 def result_of(row: bytes, output_key: str) -> float | RowError | None:
-    """The score or the error that an output line holds; `None` if it is no output line."""
+    """The score or the error that an output line holds; `None` if it is no output line.
+
+    A score is a number in [0, 1]: what else stands there was not written by a run.
+    """
     fields = parse_object(Line(1, row, 0))
     if isinstance(fields, RowError) or output_key not in fields:
         return None
     score, error = fields[output_key], fields.get(error_key(output_key))
-    if isinstance(score, int | float):
-        return float(score)
+    if isinstance(score, int | float) and not isinstance(score, bool):
+        return float(score) if 0 <= score <= 1 else None
     return RowError(reason_of(str(error)), message=str(error)) if error else None
 
 

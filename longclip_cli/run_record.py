@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
+
+from longclip_cli.files import is_regular, write_whole
 
 OUTPUT_FORMAT = 1  # to be raised when rows come to look different
+MAX_RECORD_BYTES = 2**20  # what is longer is no record, and is not read to its end
 FINGERPRINT_BLOCKS, FINGERPRINT_BLOCK_BYTES = 64, 16 * 2**10
 
 
@@ -22,55 +25,80 @@ class Completion:
 
 
 @dataclass(frozen=True)
+class Prefix:
+    """The first `size` bytes of the partial output, and their hash (BLAKE2b, in hexadecimal)."""
+
+    size: int
+    digest: str
+
+
+@dataclass(frozen=True)
 class RunRecord:
-    """All that decides what a run's rows look like, each as a text that can be shown."""
+    """All that decides what a run's rows look like, each as a text that can be shown.
+
+    What is not compared informs people, or says how far the run is. `start` and `end` are ISO 8601 times.
+    """
 
     input: str
     image_key: str
     text_key: str
     output_key: str
     image_root: str
-    model: str
+    model_hash: str
     max_pixels: str
     fast_decode: str
     fast_resize: str
     precision: str
     output_format: str
     version: str
-    completion: Completion | None = None
+    model: str = field(compare=False)  # as the command names it
+    model_file: str = field(compare=False)
+    device: str = field(compare=False)
+    start: str = field(compare=False)
+    end: str | None = field(default=None, compare=False)
+    prefix: Prefix | None = field(default=None, compare=False)
+    completion: Completion | None = field(default=None, compare=False)
 
     def differences(self, other: RunRecord) -> list[str]:
-        """What is not the same in another run, one text each."""
-        names = [field.name for field in fields(self) if field.name != "completion"]
-        return [
-            f"its {name.replace('_', ' ')} was {getattr(self, name)}, not {getattr(other, name)}"
-            for name in names
-            if getattr(self, name) != getattr(other, name)
-        ]
+        """Return what is not the same in another run, one text each."""
+        names = [field.name for field in fields(self) if field.compare]
+        return [self._difference(other, name) for name in names if getattr(self, name) != getattr(other, name)]
 
-    def completed(self, completion: Completion) -> RunRecord:
-        """The record of the run once it is complete."""
-        return replace(self, completion=completion)
+    def _difference(self, other: RunRecord, name: str) -> str:
+        if name == "model_hash" and self.model != other.model:
+            name = "model"
+        return f"its {name.replace('_', ' ')} was {getattr(self, name)}, not {getattr(other, name)}"
 
 
 def read_record(path: Path) -> RunRecord | None:
-    """The record in a file; `None` if there is none that can be read."""
+    """Return the record in a file; `None` if there is none that can be read."""
+    values = read_object(path)
     try:
-        values = json.loads(path.read_text())
-        completion = values.pop("completion")
-        return RunRecord(**values, completion=Completion(**completion) if completion else None)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        for name, kind in (("prefix", Prefix), ("completion", Completion)):
+            values[name] = kind(**values[name]) if values[name] else None
+        return RunRecord(**values)
+    except (TypeError, KeyError):
         return None
 
 
+def is_record(path: Path) -> bool:
+    """Return whether a file is the record of a run of any version, and no link."""
+    return is_regular(path) and {"input", "output_format", "version"} <= read_object(path).keys()
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file; empty if there is none that can be read."""
+    try:
+        with path.open("rb") as file:
+            values = json.loads(file.read(MAX_RECORD_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
 def write_record(path: Path, record: RunRecord) -> None:
-    """Puts the record into a file, whole or not at all."""
-    new = path.with_name(f"{path.name}.new")
-    with new.open("w") as file:
-        file.write(json.dumps(asdict(record), indent=2) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
+    """Put the record into a file, whole or not at all. Raises `OSError`."""
+    write_whole(path, json.dumps(asdict(record), indent=2).encode() + b"\n")
 
 
 def file_fingerprint(path: Path) -> str:

@@ -18,10 +18,12 @@ from longclip_cli.errors import (
 )
 from longclip_cli.inputs import Input, Line, open_input
 from longclip_cli.options import ScoreOptions
-from longclip_cli.output import Output, check_output, open_output
+from longclip_cli.output import Output
+from longclip_cli.output_file import open_output
 from longclip_cli.progress import Progress
 from longclip_cli.records import encode_record, parse_line
 from longclip_cli.resuming import describe_run, skip_kept
+from longclip_cli.side_files import check_output
 from longclip_cli.signals import Stop
 from longclip_cli.sniffing import seems_to_be
 from longclip_cli.summary import Summary
@@ -62,7 +64,7 @@ def score_into(
     lines = source.lines()
     record = None
     if options.resume and output.can_resume:
-        record = describe_run(options, source)
+        record = summary.record = describe_run(options, source, summary.start)
         # What comes through a pipe can't be told from what came through it another time.
         if not source.is_live and (completion := output.completion(record)):
             summary.already_complete = completion
@@ -77,7 +79,7 @@ def score_into(
             chunks = (chunk for chunk in [failed] if chunk)
         else:
             chunks = scored_rows(chain(start.lines, lines), source, options, summary, progress, stop)
-            record = describe_run(options, source)
+            record = summary.record = describe_run(options, source, summary.start)
     with closing(chunks):
         output.begin(record)
         summary.has_begun = stop.rows_flow = True
@@ -188,7 +190,7 @@ def scored_rows(
         )
         sizes = scorer.model.sizes
         load = RowLoader(options, image_size=sizes.image_size, context_length=sizes.context_length)
-    progress.start(source.size)
+    progress.start(source.size, summary.kept_offset)
     return score_lines(
         lines,
         load,

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from threading import Event, Thread
 
 from longclip_cli.errors import InterruptedRunError
+from longclip_cli.messages import message
+from longclip_cli.streams import STDERR
 
 
 @dataclass
@@ -24,12 +27,13 @@ class Stop:
     signal_number: int = 0
 
 
-def stop_on_signals() -> Stop:
-    """Has SIGINT, SIGTERM and SIGHUP end the run in good order, and a second one end the process at once.
+@contextmanager
+def stop_on_signals(stop: Stop) -> Iterator[None]:
+    """Let SIGINT, SIGTERM and SIGHUP end the run in good order, and a second one end the process at once.
 
-    A signal that is ignored already, as by `nohup`, stays so.
+    A signal that is ignored already, as by `nohup`, stays so. Behind the `with` block all are ignored: the run's
+    outcome is decided, and the interpreter, while it shuts down, would let them kill the process.
     """
-    stop = Stop()
     numbers = [n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]
 
     def handle(number: int, _frame: object) -> None:
@@ -47,7 +51,12 @@ def stop_on_signals() -> Stop:
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     Thread(target=exit_at_second, args=(reading, numbers), name="signals", daemon=True).start()
-    return stop
+    try:
+        yield
+    finally:
+        stop.rows_flow = True  # nothing is raised from here on
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def exit_at_second(pipe: int, numbers: list[signal.Signals]) -> None:
@@ -66,5 +75,5 @@ def exit_at_second(pipe: int, numbers: list[signal.Signals]) -> None:
 def say(text: str) -> None:
     """Writes a line to standard error; not with print(), which a handler may have interrupted."""
     with suppress(OSError):
-        below_progress_bar = "\n" if os.isatty(2) else ""
-        os.write(2, f"{below_progress_bar}longclip-score: {text}\n".encode())
+        below_progress_bar = "\n" if os.isatty(STDERR) else ""
+        os.write(STDERR, f"{below_progress_bar}{message(text)}\n".encode())

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from safetensors.torch import save_file
 GOLDEN = Path(__file__).parent / "golden"
 PICTURES = Path(__file__).parent.parent / "examples" / "pictures"
 COMMAND = Path(sys.executable).with_name("longclip-score")
+SECONDS = 120  # after which something that should happen has not
 # Decoders differ a little in what they make of these.
 LOSSY = {"photo.jpg", "progressive.jpg", "cmyk.jpg", "gray.jpg", "exif_rotated.jpg", "lossy.webp"}
 # No test may reach the network, nor depend on what the person who runs it has set.
@@ -102,11 +104,31 @@ def longclip_score(
     )
 
 
+def shell(folder, line, command=COMMAND):
+    """Runs a line of bash, in which `score` is the command; its standard input is empty."""
+    return subprocess.run(
+        ["bash", "-c", f'score() {{ "{command}" "$@"; }}; {line}'],
+        cwd=folder,
+        env=ENVIRONMENT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+
+
 def start_longclip_score(*arguments: object, **streams: Any) -> subprocess.Popen[bytes]:
     """Starts the installed command, with pipes unless other streams are given."""
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     command = [COMMAND, *map(str, arguments)]
     return subprocess.Popen(command, env=ENVIRONMENT, **({"preexec_fn": hear_signals} | pipes | streams))
+
+
+def wait_until(condition, process=None):
+    deadline = time.monotonic() + SECONDS
+    while not condition() and (process is None or process.poll() is None):
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
 
 
 def hear_signals() -> None:

@@ -10,7 +10,6 @@ import struct
 import subprocess
 import sys
 import termios
-import time
 
 import pytest
 from conftest import (
@@ -24,6 +23,7 @@ from conftest import (
     longclip_score,
     parse_jsonl,
     start_longclip_score,
+    wait_until,
 )
 
 from longclip_cli import __version__
@@ -266,7 +266,8 @@ def test_a_pipe_that_does_not_block_is_read_to_its_end(tiny_checkpoint):
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
     with start_longclip_score("-q", "-m", tiny_checkpoint, stdin=reading) as process:
-        time.sleep(1)  # for it to find nothing there
+        # Its two users share what a pipe is set to; a run that takes "nothing yet" for the end ends here.
+        wait_until(lambda: os.get_blocking(reading), process)
         os.write(writing, jsonl(ROW).encode())
         os.close(writing)
         assert len(parse_jsonl(process.stdout.read())) == 1

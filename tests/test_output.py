@@ -8,10 +8,13 @@ import pytest
 
 from longclip_cli.errors import OutputError, UsageError
 from longclip_cli.inputs import open_input
-from longclip_cli.output import Output, check_output, open_output, partial_path
+from longclip_cli.output import Output
+from longclip_cli.output_file import open_output
 from longclip_cli.run_record import Completion, RunRecord
+from longclip_cli.side_files import check_output, side_files
 
-RECORD = RunRecord("in.jsonl", "image_path", "text", "clip_score", "/", "model", "9", "off", "off", "fp32", "1", "0")
+COMPARED = ("in.jsonl", "image_path", "text", "clip_score", "/", "hash", "9", "off", "off", "fp32", "1", "0")
+RECORD = RunRecord(*COMPARED, model="model", model_file="model.pt", device="cpu", start="2026-01-01T00:00:00+00:00")
 
 
 def write(path, content, record=RECORD):
@@ -62,7 +65,7 @@ def test_whole_lines_are_kept_and_a_torn_one_is_cut(tmp_path):
 
 def test_what_another_run_has_left_is_refused_with_the_difference(tmp_path):
     leave_partial(tmp_path / "out.jsonl", b"one\n")
-    other = replace(RECORD, model="another", text_key="caption")
+    other = replace(RECORD, model="another", model_hash="another", text_key="caption")
     message = "its text key was text, not caption; its model was model, not another"
     with open_output(str(tmp_path / "out.jsonl")) as output, pytest.raises(OutputError, match=message):
         list(output.kept_lines(other))
@@ -71,7 +74,7 @@ def test_what_another_run_has_left_is_refused_with_the_difference(tmp_path):
 
 def test_a_partial_file_without_its_record_is_refused(tmp_path):
     (tmp_path / "out.jsonl.partial").write_text("one\n")
-    with open_output(str(tmp_path / "out.jsonl")) as output, pytest.raises(OutputError, match=r"record .* is missing"):
+    with pytest.raises(OutputError, match=r"record .* is missing"), open_output(str(tmp_path / "out.jsonl")) as output:
         list(output.kept_lines(RECORD))
 
 
@@ -82,7 +85,7 @@ def test_a_complete_output_is_known_by_its_record_and_its_size(tmp_path):
         assert output.completion(RECORD) == Completion(rows=1, failed=0, size=4)
         assert output.completion(replace(RECORD, input="another")) is None
         with pytest.raises(OutputError, match="complete output of another run: its model was model, not another"):
-            output.completion(replace(RECORD, model="another"))
+            output.completion(replace(RECORD, model="another", model_hash="another"))
         path.write_text("changed\n")
         assert output.completion(RECORD) is None
 
@@ -160,4 +163,19 @@ def test_a_fifo_is_written_to_and_stays_a_fifo(tmp_path):
     reader.join(10)
     assert received == [b"new\n"]
     assert list(tmp_path.iterdir()) == [tmp_path / "fifo"]
-    assert partial_path("/dev/null") is None
+    assert side_files("/dev/null") is None
+
+
+def test_a_link_where_a_temporary_file_was_is_not_followed(tmp_path):
+    (tmp_path / "precious").write_text("precious\n")
+    (tmp_path / "o.jsonl.run.json.new").symlink_to("precious")
+    write(tmp_path / "o.jsonl", b"new\n")
+    assert (tmp_path / "precious").read_text() == "precious\n"
+    assert (tmp_path / "o.jsonl.run.json.new").is_symlink()
+
+
+def test_a_run_s_own_side_files_are_replaced(tmp_path):
+    leave_partial(tmp_path / "o.jsonl", b"one\n")
+    (tmp_path / "o.jsonl.partial.lock").touch()  # of a run that was killed
+    write(tmp_path / "o.jsonl", b"two\n")
+    assert (tmp_path / "o.jsonl").read_bytes() == b"two\n"

@@ -15,29 +15,23 @@ import pytest
 from conftest import (
     ENVIRONMENT,
     GOLDEN,
+    SECONDS,
     golden_rows,
     jsonl,
     longclip_score,
     parse_jsonl,
     start_longclip_score,
+    wait_until,
 )
 from PIL import Image
 
 IMAGES = GOLDEN / "images"
-SECONDS = 120  # after which something that should happen has not
 MISSING = {"image_path": "missing.png", "text": "a row that fails"}
 
 
 def rows_of(count):
     rows = [row | {"image_path": str(IMAGES / row["image_path"])} for row in golden_rows("pairs.jsonl")] + [MISSING]
     return [rows[i % len(rows)] | {"id": i} for i in range(count)]
-
-
-def wait_until(condition, process=None):
-    deadline = time.monotonic() + SECONDS
-    while not condition() and (process is None or process.poll() is None):
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
 
 
 def size_of(path):

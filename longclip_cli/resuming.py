@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from longclip_cli import __version__
 from longclip_cli.errors import OutputError, RowError
 from longclip_cli.inputs import Input, Line
 from longclip_cli.options import ScoreOptions
 from longclip_cli.records import encode_record, error_key, parse_line
-from longclip_cli.run_record import OUTPUT_FORMAT, RunRecord, file_fingerprint
+from longclip_cli.run_record import OUTPUT_FORMAT, RunRecord
 from longclip_cli.summary import Summary
 
 
-def describe_run(options: ScoreOptions, source: Input) -> RunRecord:
-    """The record of the run that these options ask for. Finds the model, and downloads it if it has to be."""
-    from longclip_cli.checkpoint import checkpoint_files, dtype_name, find_checkpoint
+def describe_run(options: ScoreOptions, source: Input, checkpoint: Path) -> RunRecord:
+    """The record of the run that these options ask for; `checkpoint` is the file that their `model` has led to."""
+    from longclip_cli.checkpoint import checkpoint_fingerprint, dtype_name
     from longclip_cli.scorer import select_device, select_dtype
 
     dtype = select_dtype(options.precision, select_device(options.device))
@@ -25,7 +26,7 @@ def describe_run(options: ScoreOptions, source: Input) -> RunRecord:
         text_key=options.text_key,
         output_key=options.output_key,
         image_root=str(options.image_root.resolve()),
-        model=" ".join(map(file_fingerprint, checkpoint_files(find_checkpoint(options.model, options.revision)))),
+        model=checkpoint_fingerprint(checkpoint),
         max_pixels=str(options.max_pixels),
         fast_decode=on_or_off(options.fast_decode),
         fast_resize=on_or_off(options.fast_resize),

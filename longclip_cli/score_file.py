@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, nullcontext, suppress
+from functools import cache
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from longclip_cli.errors import InterruptedRunError, OutputError, TooManyFailuresError
@@ -50,17 +52,25 @@ def score_into(
     """Scores an opened input into an output, from where an interrupted run stopped if that is asked for."""
     lines = source.lines()
     record = None
+
+    @cache
+    def checkpoint() -> Path:
+        """Find the model once: what is recorded is what is loaded."""
+        from longclip_cli.checkpoint import find_checkpoint
+
+        return find_checkpoint(options.model, options.revision)
+
     if options.resume and isinstance(output, OutputFile):
-        record = describe_run(options, source)
+        record = describe_run(options, source, checkpoint())
         # What comes through a pipe can't be told from what came through it another time.
         if not source.is_live and (completion := output.completion(record)):
             summary.already_complete = completion
             return
         skip_kept(lines, output.kept_lines(record), options, summary)
-    chunks = scored_rows(lines, source, options, summary, progress, stop)
+    chunks = scored_rows(lines, source, options, checkpoint, summary, progress, stop)
     with closing(chunks) if chunks else nullcontext(()) as rows_in_chunks:
         if chunks and not record:
-            record = describe_run(options, source)
+            record = describe_run(options, source, checkpoint())
         output.begin(record)
         summary.has_begun = stop.rows_flow = True
         for rows in rows_in_chunks:
@@ -81,6 +91,7 @@ def scored_rows(
     lines: Iterator[Line],
     source: Input,
     options: ScoreOptions,
+    checkpoint: Callable[[], Path],
     summary: Summary,
     progress: Progress,
     stop: Stop,
@@ -97,15 +108,10 @@ def scored_rows(
     with summary.stopwatch.measure("loading the model"):
         from longclip_cli.loading import RowLoader
         from longclip_cli.pipeline import score_lines
-        from longclip_cli.scorer import LongCLIPScorer
+        from longclip_cli.scorer import LongCLIPScorer, select_device
 
-        scorer = LongCLIPScorer.from_pretrained(
-            options.model,
-            options.device,
-            options.precision,
-            batch_size=options.batch_size,
-            revision=options.revision,
-        )
+        device = select_device(options.device)  # one that is not there is noticed before the model is downloaded
+        scorer = LongCLIPScorer.from_pretrained(checkpoint(), device, options.precision, batch_size=options.batch_size)
         sizes = scorer.model.sizes
         load = RowLoader(options, image_size=sizes.image_size, context_length=sizes.context_length)
     progress.start(source.size)

@@ -19,6 +19,7 @@ from longclip_cli.hub import DEMO_MODEL, SHORT_NAMES, download, looks_like_hub_i
 from longclip_cli.layouts import network_layout, original_names
 from longclip_cli.model import LongCLIP
 from longclip_cli.packing import can_pack, pack_weight, release_pages
+from longclip_cli.run_record import file_fingerprint
 from longclip_cli.sizes import CONFIG_FILE, read_config, sizes_from_shapes
 from longclip_cli.state_dict import StateDict, listing, read_state_dict, weight_files
 from longclip_cli.transformer import QUICK_GELU_SCALE, SCALED_FOR_QUICK_GELU, Linear
@@ -90,11 +91,15 @@ def find_checkpoint(model: str, revision: str | None = None) -> Path:
     )
 
 
-def checkpoint_files(path: Path) -> list[Path]:
-    """All files that decide what a checkpoint's network is."""
+def checkpoint_fingerprint(path: Path) -> str:
+    """Return the fingerprints of all files that decide what a checkpoint's network is; raise `CheckpointError`."""
     config = path.parent / CONFIG_FILE
     with errors_naming(path):
-        return [*weight_files(path), *([config] if config.is_file() else [])]
+        files = [*weight_files(path), *([config] if config.is_file() else [])]
+        try:
+            return " ".join(map(file_fingerprint, files))
+        except OSError as error:
+            raise CheckpointError(f"it cannot be read: {error.strerror}") from error
 
 
 def filled(network: LongCLIP, weights: StateDict, device: torch.device, dtype: torch.dtype) -> LongCLIP:

@@ -154,6 +154,7 @@ def score(
     # and from other programs: on a busy machine that made a small network several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # what comes of its warnings is told in one line
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # for which the client sends a request of its own
     if quiet:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:

@@ -35,6 +35,7 @@ def convert(
     longclip-convert longclip-L@336px.pt longclip-l-336.safetensors --dtype fp16
     """
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from longclip_cli.convert import convert_checkpoint
     from longclip_cli.scorer import PRECISIONS
 

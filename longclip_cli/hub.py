@@ -58,7 +58,7 @@ def download(repo_id: str, revision: str | None = None) -> Path:
     """The checkpoint file of a Hub repository: from the network, or from the cache when there is none.
 
     What belongs to it, its other parts and its `config.json`, then lies beside it. `revision` is a branch, tag or
-    commit. Raises `CheckpointError`.
+    commit. Sends one request if all of them are cached. Raises `CheckpointError`.
     """
     from huggingface_hub import HfApi, hf_hub_download
     from huggingface_hub.errors import (
@@ -72,8 +72,13 @@ def download(repo_id: str, revision: str | None = None) -> Path:
         found = HfApi().model_info(repo_id, revision=revision, timeout=SECONDS_TO_ANSWER)
         names = [file.rfilename for file in found.siblings or []]
         checkpoint = pick_checkpoint(names, where=f"the Hub repository {repo_id}")
-        paths = {name: hf_hub_download(repo_id, name, revision=revision) for name in belonging_to(checkpoint, names)}
-        return Path(paths[checkpoint])
+        # By commit: all are of the same one, and the client asks nothing about a file that it has of a commit.
+        for name in belonging_to(checkpoint, names):
+            path = Path(hf_hub_download(repo_id, name, revision=found.sha or revision))
+            snapshot = path.parents[name.count("/")]
+        with suppress(OSError):  # of a cache that may only be read
+            remember_revision(snapshot, revision or DEFAULT_REVISION)
+        return snapshot / checkpoint
     except LongCLIPError:  # of ours, or of a signal
         raise
     except HFValidationError as error:
@@ -110,16 +115,25 @@ def belonging_to(checkpoint: str, names: Iterable[str]) -> list[str]:
     ]
 
 
+def remember_revision(snapshot: Path, revision: str) -> None:
+    """Note in the Hub's cache which commit a branch or tag is, for runs without a network.
+
+    The Hub's client does so only for files that it is asked for by branch or tag.
+    """
+    reference = snapshot.parent.parent / "refs" / revision
+    if revision != snapshot.name and not (reference.is_file() and reference.read_text() == snapshot.name):
+        reference.parent.mkdir(parents=True, exist_ok=True)
+        reference.write_text(snapshot.name)
+
+
 def cached_checkpoint(repo_id: str, revision: str) -> Path:
     """The checkpoint file of a repository in the Hub's cache; raises `CheckpointError` if there is none."""
-    from huggingface_hub import scan_cache_dir
-    from huggingface_hub.errors import CacheNotFound
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
-    with suppress(CacheNotFound):
-        for repository in scan_cache_dir().repos:
-            for cached in repository.revisions:
-                is_it = (repository.repo_type, repository.repo_id) == ("model", repo_id)
-                if is_it and revision in (*cached.refs, cached.commit_hash):
-                    names = (path.name for path in cached.snapshot_path.iterdir())
-                    return cached.snapshot_path / pick_checkpoint(names, where="the cached copy")
-    raise CheckpointError(f"no cached copy of {repo_id}")
+    try:
+        snapshot = Path(snapshot_download(repo_id, revision=revision, local_files_only=True))
+    except LocalEntryNotFoundError as error:
+        raise CheckpointError(f"no cached copy of {repo_id}") from error
+    names = (path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if path.is_file())
+    return snapshot / pick_checkpoint(names, where="the cached copy")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from longclip_cli import __version__
 from longclip_cli.errors import OutputError, RowError

@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from longclip_cli.errors import (
@@ -181,6 +182,7 @@ def scored_rows(
     lines: Iterator[Line],
     source: Input,
     options: ScoreOptions,
+    checkpoint: Callable[[], Path],
     summary: Summary,
     progress: Progress,
     stop: Stop,
@@ -189,15 +191,10 @@ def scored_rows(
     with summary.stopwatch.measure("loading the model"):
         from longclip_cli.loading import RowLoader
         from longclip_cli.pipeline import score_lines
-        from longclip_cli.scorer import LongCLIPScorer
+        from longclip_cli.scorer import LongCLIPScorer, select_device
 
-        scorer = LongCLIPScorer.from_pretrained(
-            options.model,
-            options.device,
-            options.precision,
-            batch_size=options.batch_size,
-            revision=options.revision,
-        )
+        device = select_device(options.device)  # one that is not there is noticed before the model is downloaded
+        scorer = LongCLIPScorer.from_pretrained(checkpoint(), device, options.precision, batch_size=options.batch_size)
         sizes = scorer.model.sizes
         load = RowLoader(options, image_size=sizes.image_size, context_length=sizes.context_length)
     progress.start(source.size, summary.kept_offset)

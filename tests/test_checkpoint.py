@@ -155,6 +155,18 @@ def test_a_folder_gives_its_safetensors_file_else_the_one_named_for_longclip(tmp
     assert find_checkpoint(str(tmp_path)).name == "model.safetensors"
 
 
+def test_a_changed_config_is_another_model_to_resume(checkpoint_maker, tmp_path):
+    checkpoint_maker.main("clip", str(tmp_path / "model"))
+    (tmp_path / "in.jsonl").write_text(jsonl({"image_path": "a.png", "text": "a"}))
+    command = [tmp_path / "in.jsonl", "-m", tmp_path / "model", "-o", tmp_path / "out.jsonl", "--resume"]
+    assert longclip_score(*command).returncode == longclip_score(*command).returncode == 3
+    config = tmp_path / "model" / "config.json"
+    config.write_text(config.read_text().replace("quick_gelu", "gelu"))
+    run = longclip_score(*command)
+    assert run.returncode == 1
+    assert b"its model was" in run.stderr
+
+
 def test_a_folder_without_a_checkpoint_is_named(tmp_path):
     with pytest.raises(CheckpointError, match=f"no checkpoint in {tmp_path}"):
         find_checkpoint(str(tmp_path))

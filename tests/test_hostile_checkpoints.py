@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from longclip_cli.checkpoint import checkpoint_files, find_checkpoint, load_model
+from longclip_cli.checkpoint import checkpoint_fingerprint, find_checkpoint, load_model
 from longclip_cli.errors import CheckpointError
 from longclip_cli.pickles import MOST_LEVELS, levels_of
 from longclip_cli.state_dict import weight_files
@@ -117,7 +117,7 @@ def test_a_fifo_in_place_of_a_file_is_refused_and_not_opened(tmp_path, weights, 
     if not name.startswith(("config", "model-1")):
         assert "it is not a regular file" in refusal(tmp_path / name) or name == INDEX
         with pytest.raises(CheckpointError, match="is not a regular file"):
-            checkpoint_files(tmp_path / name)  # what a run records
+            checkpoint_fingerprint(tmp_path / name)  # what a run records
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,7 @@ class Hub(BaseHTTPRequestHandler):
     files: dict[str, bytes]
     breaks: int  # so many downloads of a checkpoint end midway
     downloads: list[str]
+    requests: list[str]
 
     def do_HEAD(self):
         self.answer(with_body=False)
@@ -71,6 +72,7 @@ class Hub(BaseHTTPRequestHandler):
         self.answer(with_body=True)
 
     def answer(self, with_body):
+        self.requests.append(f"{self.command} {self.path}")
         part = self.path.partition("?")[0].strip("/").split("/")
         if part[:2] == ["api", "models"]:
             self.answer_about("/".join(part[2:4]), *part[4:6])
@@ -122,7 +124,7 @@ class Hub(BaseHTTPRequestHandler):
 @contextmanager
 def serving(files, breaks=0):
     """A Hub that holds these files of one repository."""
-    handler = type("Handler", (Hub,), {"files": files, "breaks": breaks, "downloads": []})
+    handler = type("Handler", (Hub,), {"files": files, "breaks": breaks, "downloads": [], "requests": []})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
@@ -175,6 +177,28 @@ def test_a_checkpoint_in_several_files_comes_whole_with_its_config(tmp_path, che
         assert_scored(score_from(endpoint, tmp_path / "cache"))
         assert sorted(hub.downloads) == sorted(files.keys() - {"README.md"})
     assert_scored(score_from(endpoint, tmp_path / "cache", offline="1"))
+
+
+@pytest.mark.parametrize("options", [[], ["--revision", "v1"], ["--revision", COMMIT, "--resume"]])
+def test_a_cached_model_costs_one_request(tmp_path, tiny_checkpoint, options):
+    """With an output the run is recorded, which needs the model's files, too."""
+    files = {"longclip-tiny.pt": tiny_checkpoint.read_bytes(), "config.json": b"{}", "README.md": b"#"}
+    with serving(files) as (hub, endpoint):
+        for name in ("first", "second"):
+            hub.requests.clear()
+            run = score_from(endpoint, tmp_path, "-o", tmp_path / f"{name}.jsonl", *options)
+            assert run.returncode == 3, run.stderr
+        assert len(hub.requests) == 1, hub.requests
+    assert_scored(score_from(endpoint, tmp_path, *(option for option in options if option != "--resume"), offline="1"))
+
+
+def test_all_files_are_of_the_commit_that_the_hub_has_named(tmp_path, tiny_checkpoint):
+    """A push between two downloads must not mix the files of two commits."""
+    with serving({"longclip-tiny.pt": tiny_checkpoint.read_bytes(), "config.json": b"{}"}) as (hub, endpoint):
+        assert_scored(score_from(endpoint, tmp_path))
+    asked = [request for request in hub.requests if "/resolve/" in request]
+    assert asked
+    assert all(f"/resolve/{COMMIT}/" in request for request in asked)
 
 
 def test_a_revision_is_taken_and_one_that_does_not_exist_is_named(tmp_path, tiny_checkpoint):

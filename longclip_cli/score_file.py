@@ -62,7 +62,6 @@ def score_into(
 ) -> None:
     """Score an opened input into an output, from where an interrupted run stopped if that is asked for."""
     lines = source.lines()
-    record = None
     if options.resume and output.can_resume:
         record = summary.record = describe_run(options, source, summary.start)
         # What comes through a pipe can't be told from what came through it another time.
@@ -75,11 +74,12 @@ def score_into(
         start = read_start(source, lines)
         failed = failed_rows(start.lines, options)
         check_start(start, failed, source)
-        if start.is_whole and len(failed) == len(start.lines):  # no row needs the model
-            chunks = (chunk for chunk in [failed] if chunk)
-        else:
+        needs_model = not start.is_whole or len(failed) < len(start.lines)
+        if needs_model:
             chunks = scored_rows(chain(start.lines, start.rest), source, options, summary, progress, stop)
-            record = summary.record = describe_run(options, source, summary.start)
+        else:
+            chunks = (chunk for chunk in [failed] if chunk)
+        record = summary.record = describe_run(options, source, summary.start, needs_model=needs_model)
     with closing(chunks):
         output.begin(record)
         summary.has_begun = stop.rows_flow = True

@@ -128,6 +128,12 @@ def test_the_summary_names_model_device_precision_version_and_times(tiny_checkpo
     assert re.search(f"  run     {TIME} to {TIME}, version {re.escape(__version__)}\n", shown)
 
 
+def test_the_summary_of_a_run_that_could_not_start_names_its_model(tmp_path):
+    longclip_score("-m", "missing.pt", "--summary", "s.json", input=jsonl(ROW), cwd=tmp_path)
+    values = json.loads((tmp_path / "s.json").read_text())
+    assert (values["model"], values["device"], values["complete"]) == ("missing.pt", None, False)
+
+
 def test_messages_in_a_log_file_are_time_stamped_and_others_are_not(tmp_path):
     for line, pattern in {
         "2>> log": f"longclip-score: {TIME} cannot read",

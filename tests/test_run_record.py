@@ -32,6 +32,13 @@ def test_another_model_is_named_and_not_hashed():
     assert RECORD.differences(other) == ["its model was model, not another"]
 
 
+def test_a_run_that_needed_no_model_is_the_same_with_any():
+    without = replace(RECORD, model_hash=None, precision=None)
+    assert without.differences(RECORD) == []
+    assert RECORD.differences(without) == ["its model hash was hash, not None", "its precision was fp32, not None"]
+    assert without.differences(replace(RECORD, text_key="caption")) == ["its text key was text, not caption"]
+
+
 @pytest.fixture(scope="module")
 def interrupted(tiny_checkpoint, tmp_path_factory):
     """A folder with what a run has left that stopped at its fourth row, and its arguments."""
@@ -226,3 +233,24 @@ def test_an_output_without_its_record_is_scored_again_and_that_is_said(tiny_chec
     run = longclip_score(*arguments, cwd=tmp_path)
     assert b"o.jsonl has 7 bytes, not " in run.stderr
     assert len(parse_jsonl((tmp_path / "o.jsonl").read_bytes())) == 3
+
+
+def test_a_run_that_needed_no_model_leaves_what_can_be_resumed(tiny_checkpoint, tmp_path):
+    (tmp_path / "in.jsonl").write_text(jsonl(*[{"image_path": "late.png", "text": "A cat"}] * 3))
+    arguments = ("in.jsonl", "-o", "o.jsonl", "--resume", "--image-root", tmp_path)
+    stopped = longclip_score(*arguments, "-m", "missing.pt", "--max-errors", 0, cwd=tmp_path)
+    assert b"--resume to go on" in stopped.stderr
+    for _ in range(2):  # the second finds nothing to do
+        run = longclip_score(*arguments, "-m", tiny_checkpoint, cwd=tmp_path)
+        assert run.returncode == 3
+        assert b"without its run record" not in run.stderr
+    assert b"nothing to do" in run.stderr
+
+
+def test_an_empty_output_is_complete_and_has_a_record(tmp_path, tiny_checkpoint):
+    (tmp_path / "in.jsonl").touch()
+    arguments = ("in.jsonl", "-o", "o.jsonl", "-m", tiny_checkpoint, "--resume")
+    assert longclip_score(*arguments, cwd=tmp_path).returncode == 0
+    run = longclip_score(*arguments, cwd=tmp_path)
+    assert run.returncode == 0
+    assert run.stderr == b"longclip-score: nothing to do: o.jsonl is complete (0 rows, 0 of them failed)\n"

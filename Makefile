@@ -2,31 +2,35 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: test check stress demo bench clean
+.PHONY: test check docs stress demo bench clean
 
-# Everything a commit has to pass.
+# Run everything that a commit has to pass.
 test: check
 	$(BIN)/pytest -q
 
-# Lint, format and types.
-check: $(INSTALLED)
+# Check lint, format, types and the links of the documentation.
+check: docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The long forms of the tests that have a short one: hours of cron in some minutes.
+# Build the documentation's site in build/site. A broken link is an error.
+docs: $(INSTALLED)
+	$(BIN)/zensical build --strict --clean
+
+# Run the long forms of some tests: hours of cron in a few minutes.
 stress: $(INSTALLED)
 	$(BIN)/pytest -q -s -m stress --timeout 7200
 
-# Scores drawn scenes with the built-in model: for each, the right caption against two wrong ones.
+# Score drawn scenes with the built-in model: for each, the right caption and two wrong ones.
 demo: $(INSTALLED)
 	$(BIN)/longclip-score examples/scenes.jsonl --image-root examples --model demo -o .venv/scenes.jsonl
 	$(BIN)/python examples/compare.py .venv/scenes.jsonl
 
-# Speed and memory against a plain loop, side by side: half an hour. BENCH='--device cuda' measures a GPU.
+# Measure speed and memory next to a plain loop: half an hour. BENCH='--device cuda' measures a GPU.
 bench: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt transformers
-	# For the photographs in them alone.
+	# Only for the photographs that these packages contain.
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps scikit-image scikit-learn
 	$(BIN)/python benchmarks/benchmark.py $(BENCH)
 
@@ -36,4 +40,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .cache build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,7 +1,7 @@
-"""The tool against a plain loop over `transformers.CLIPModel` with the same weights, side by side: `make bench`.
+"""Compare longclip-score with a plain loop over `transformers.CLIPModel` with the same weights: `make bench`.
 
-Everything runs here, one thing at a time, in processes of its own; what is compared runs alternately, and the best
-round of each counts. Prints tables in Markdown; docs/performance.md tells how to read them.
+Each measurement is a process of its own, and only one runs at a time. Alternatives run alternately, and the best
+round of each counts. The tables are in Markdown; docs/performance.md explains their columns.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Case:
     checkpoint: Path
 
     def operations(self) -> int:
-        """The arithmetic the rows need, each image once."""
+        """Return the operations that the rows need, with each image counted once."""
         sizes = sizes_from_shapes(read_state_dict(self.checkpoint).tensors, {})
         rows = [json.loads(line) for line in self.rows.read_text().splitlines()]
         lengths = [len(tokenize(row["text"], sizes.context_length).ids) for row in rows]
@@ -58,45 +58,54 @@ class Case:
 
 
 class Benchmark:
-    """All cases on one device, with the files they need in one folder."""
+    """All cases on one device, with their files in one folder."""
 
     def __init__(self, folder: Path, device: str, pairs: int, rounds: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         say("photographs and weights")
-        # In a process of its own: what this one needs at most would count as the memory of those it starts.
+        # In a separate process: the peak memory of this one would count for the processes that it starts.
         run_script("corpus.py", folder, max(DECODED, pairs))
         self.folder, self.device, self.pairs, self.rounds = folder, device, pairs, rounds
         self.photographs = sorted(folder.glob("*.jpg"))
         self.dtype = "float32" if device == "cpu" else "float16"
 
     def case(self, name: str, shape: str, pairs: int, *, words: int = LONG, captions_an_image: int = 1) -> Case:
-        """Rows of so many pairs, and the network's weights."""
+        """Return the rows of `pairs` pairs, and the network's weights."""
         images = self.photographs[: -(-pairs // captions_an_image)]
         rows = write_rows(self.folder / f"{name.replace(' ', '-')}-{pairs}.jsonl", images, captions(pairs, words))
         return Case(name, shape, rows, checkpoint_path(self.folder, shape))
 
     def tool(self, case: Case, *options: object) -> ToolRun:
-        """One run of the tool."""
+        """Run longclip-score once."""
         say(f"longclip-score: {case.shape}, {case.name} {' '.join(map(str, options))}")
         return run_tool(case.rows, case.checkpoint, "--device", self.device, *options)
 
     def plain_loop(self, case: Case, batch_size: int, tool: ToolRun) -> float:
-        """Milliseconds a pair of the plain loop, whose scores have to be the tool's."""
+        """Return the milliseconds per pair of the plain loop; exit if its scores differ from those of `tool`."""
         say(f"CLIPModel: {case.shape}, {case.name}, batches of {batch_size}")
         arguments = (case.checkpoint.with_suffix(""), case.rows, "--batch-size", batch_size, "--device", self.device)
         result = run_script("reference.py", *arguments)
         if largest_difference(result["scores"], tool.scores) > (1e-5 if self.device == "cpu" else 5e-3):
-            raise SystemExit("the tool and CLIPModel give different scores")
+            raise SystemExit("scores: longclip-score and CLIPModel differ")
         return 1000 * float(result["seconds"]) / tool.rows
 
     def against_the_plain_loop(self) -> None:
-        """Ordinary photographs with ordinary captions, with short ones, and with five each."""
-        head("network", "case", "ms a pair", "CLIPModel, ones", "ratio", "eights", "ratio", "share of product rate")
+        """Measure photographs with long captions, with short ones, and with five captions each."""
+        head(
+            "network",
+            "case",
+            "ms per pair",
+            "loop, one pair",
+            "ratio",
+            "loop, eight pairs",
+            "ratio",
+            "share of product rate",
+        )
         for shape, pairs in zip(SHAPES, (self.pairs, -(-self.pairs // 3)), strict=True):
             for case in (
                 self.case("unique images", shape, pairs),
                 self.case("short captions", shape, pairs, words=SHORT),
-                self.case("five captions an image", shape, pairs, captions_an_image=5),
+                self.case("five captions per image", shape, pairs, captions_an_image=5),
             ):
                 rates, tool, ones, eights = [], [], [], []
                 for _ in range(self.rounds):
@@ -111,7 +120,7 @@ class Benchmark:
                 row(shape, case.name, f"{ms:.0f}", *versus, share)
 
     def where_the_time_goes(self) -> None:
-        """What the command waits for, start-up and memory."""
+        """Measure what the command waits for, its start and its memory."""
         head(
             "network",
             "waiting for images",
@@ -126,7 +135,7 @@ class Benchmark:
             command = [COMMAND, one.rows, "-m", one.checkpoint, "-q", "--device", self.device]
             alone = [sys.executable, "-c", IMPORT_AND_READ, one.checkpoint]
             first, read = [], []
-            for _ in range(3):  # the first of them warms the disk's cache
+            for _ in range(3):  # the first run fills the disk cache
                 read.append(seconds_to_first_line(alone))
                 first.append(seconds_to_first_line(command))
             run = self.tool(case)
@@ -135,10 +144,8 @@ class Benchmark:
             row(shape, *spent, f"{min(first):.2f} s", f"{min(read):.2f} s", beyond)
 
     def precisions(self) -> None:
-        """What bfloat16 gains, with decoding and alone, and what it changes."""
-        head(
-            "network", "fp32", "bf16", "ratio", "network alone, fp32", "bf16", "ratio", "largest difference of a score"
-        )
+        """Measure the time that bfloat16 takes, with decoding and without, and how far it moves scores."""
+        head("network", "fp32", "bf16", "ratio", "network alone, fp32", "bf16", "ratio", "largest change of a score")
         for shape, pairs in zip(SHAPES, (self.pairs, -(-self.pairs // 3)), strict=True):
             case = self.case("unique images", shape, pairs)
             runs: dict[str, list[ToolRun]] = {"fp32": [], "bf16": []}
@@ -155,14 +162,14 @@ class Benchmark:
             row(shape, *times, f"{difference:.1e}")
 
     def network_alone(self, case: Case, precision: str, pairs: int) -> dict[str, float]:
-        """Rates of the network when it is fed from memory."""
+        """Return the rates of the network with inputs from memory."""
         say(f"network alone: {case.shape}, {precision}")
         options = ("--device", self.device, "--precision", precision, "--pairs", pairs)
         result: dict[str, float] = run_script("network.py", case.checkpoint, *options)
         return result
 
     def on_a_gpu(self) -> None:
-        """The network fed from memory, and the command with its decoding."""
+        """Measure the network with inputs from memory, and the command with decoding."""
         head("network", "pairs/s from memory", "share of fp16 product rate", "pairs/s with decoding")
         for shape in SHAPES:
             case = self.case("unique images", shape, self.pairs)
@@ -172,8 +179,8 @@ class Benchmark:
             row(shape, f"{alone['pairs_per_second']:.0f}", share, f"{1000 / self.tool(case).ms:.0f}")
 
     def without_a_network(self) -> None:
-        """All but the network: a tiny one, so that reading, decoding, tokenising and writing are left."""
-        head("case", "rows/s", "beside", "ratio")
+        """Measure reading, decoding, tokenising and writing, with a tiny network."""
+        head("case", "rows/s", "compared with", "ratio")
         case = self.case("decoding", "tiny", DECODED)
         one_thread, runs, single = [], [], []
         for _ in range(self.rounds):
@@ -189,7 +196,7 @@ class Benchmark:
         row("remembered images and texts", f"{1000 / self.tool(self.remembered()).ms:,.0f}", "", "")
 
     def remembered(self) -> Case:
-        """Many rows of few images and texts, in a random order."""
+        """Return many rows of few images and texts, in random order."""
         rng, texts = random.Random(0), captions(200, LONG)
         path = self.folder / f"remembered-{REMEMBERED}.jsonl"
         with path.open("w") as file:
@@ -199,8 +206,8 @@ class Benchmark:
         return Case("remembered", "tiny", path, checkpoint_path(self.folder, "tiny"))
 
     def what_faster_images_change(self) -> None:
-        """How far `--fast-resize` and `--fast-decode` move scores, of a random network and of the built-in one."""
-        head("network", "option", "mean difference of a score", "largest", "standard deviation of scores")
+        """Measure how far `--fast-resize` and `--fast-decode` move scores, for random weights and the demo model."""
+        head("network", "option", "mean change of a score", "largest", "standard deviation of scores")
         case = self.case("unique images", "ViT-B/16", self.pairs)
         for name, checkpoint in (("ViT-B/16, random weights", case.checkpoint), ("demo", Path("demo"))):
             exact = run_tool(case.rows, checkpoint).scores
@@ -213,7 +220,7 @@ class Benchmark:
 
 
 def rate_of_one_thread(case: Case) -> float:
-    """Rows a second of a loop that reads, decodes, tokenises and writes, and does nothing beside."""
+    """Return the rows per second of a loop that only reads, decodes, tokenises and writes."""
     say("decoding in one thread")
     byte_pair_encoder()
     start = time.perf_counter()
@@ -227,29 +234,29 @@ def rate_of_one_thread(case: Case) -> float:
 
 
 def largest_difference(scores: list[float], others: list[float]) -> float:
-    """How far two scores of one row are from each other at most."""
+    """Return the largest difference between two scores of one row."""
     return max(abs(score - other) for score, other in zip(scores, others, strict=True))
 
 
 def head(*cells: str) -> None:
-    """The first two lines of a table."""
+    """Print the first two lines of a table."""
     print()
     row(*cells)
     row(*("---" for _ in cells))
 
 
 def row(*cells: str) -> None:
-    """One line of a table."""
+    """Print one line of a table."""
     print(f"| {' | '.join(cells)} |", flush=True)
 
 
 def say(what: str) -> None:
-    """What is being done, on standard error."""
+    """Print the current step on standard error."""
     print(f"... {what}", file=sys.stderr, flush=True)
 
 
 def processor() -> str:
-    """The name of this machine's processor."""
+    """Return the name and the number of this machine's processors."""
     names = [
         line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "name" in line
     ]
@@ -257,13 +264,13 @@ def processor() -> str:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description="Measure longclip-score.")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--folder", type=Path, default=Path("build/benchmark"), help="folder for corpus and weights")
     parser.add_argument(
-        "--folder", type=Path, default=Path("build/benchmark"), help="where corpus and weights are kept"
+        "--pairs", type=int, default=45, help="pairs in a case of ViT-B/16; the larger network gets a third"
     )
-    parser.add_argument("--pairs", type=int, default=45, help="in a case of ViT-B/16; the larger network gets a third")
     parser.add_argument("--rounds", type=int, default=2)
     options = parser.parse_args()
     where = torch.cuda.get_device_name(options.device) if options.device != "cpu" else processor()

@@ -1,7 +1,7 @@
-"""What the benchmark scores: photographs of usual sizes, captions of usual lengths, and networks of published shapes.
+"""Make what the benchmark scores: photographs and captions of usual sizes, and networks of published shapes.
 
-The photographs are cut from those that the packages scikit-image and scikit-learn carry, none of which is imported. All
-is drawn from a fixed seed, so every machine scores the same.
+The photographs are cut from those in the packages scikit-image and scikit-learn, which are not imported. The seed is
+fixed, so every machine scores the same data.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ SHAPES = {
 
 
 def write_photographs(folder: Path, count: int) -> None:
-    """JPEG files of 0.3 to 2 megapixels, each another part of a photograph, written unless they are there."""
+    """Write JPEG files of 0.3 to 2 megapixels, each a different part of a photograph; keep those that exist."""
     rng = random.Random(SEED)
     originals = [Image.open(path).convert("RGB") for path in original_photographs()]
     for number in range(count):
@@ -60,7 +60,7 @@ def write_photographs(folder: Path, count: int) -> None:
 
 
 def original_photographs() -> Iterator[Path]:
-    """Where the packages keep their photographs."""
+    """Yield the paths of the photographs in the packages."""
     for package, names in PHOTOGRAPHS.items():
         for file in files(package) or ():
             if file.name in names:
@@ -68,14 +68,14 @@ def original_photographs() -> Iterator[Path]:
 
 
 def captions(count: int, mean_words: int) -> list[str]:
-    """Captions of so many words on average, from a quarter of that to three times as many, all different."""
+    """Return different captions of `mean_words` words on average, from a quarter of that to three times as many."""
     rng, words = random.Random(SEED), WORDS.split()
     lengths = [mean_words * min(3, max(0.25, rng.lognormvariate(-0.1, 0.45))) for _ in range(count)]
     return [" ".join(rng.choices(words, k=round(length))) + f" {number}." for number, length in enumerate(lengths)]
 
 
 def write_rows(path: Path, images: Sequence[Path], texts: Sequence[str]) -> Path:
-    """A JSONL file with a row for each text; where there are fewer images, some texts in a row have the same."""
+    """Write a JSONL file with a row for each text; if there are fewer images, consecutive texts share one."""
     each = -(-len(texts) // len(images))
     with path.open("w") as file:
         for number, text in enumerate(texts):
@@ -84,7 +84,7 @@ def write_rows(path: Path, images: Sequence[Path], texts: Sequence[str]) -> Path
 
 
 def checkpoint_maker() -> ModuleType:
-    """The script that builds random checkpoints for the tests."""
+    """Return the script that builds random checkpoints for the tests."""
     path = Path(__file__).parent.parent / "tests" / "golden" / "make_checkpoint.py"
     spec = importlib.util.spec_from_file_location("make_checkpoint", path)
     assert spec and spec.loader
@@ -94,14 +94,14 @@ def checkpoint_maker() -> ModuleType:
 
 
 def checkpoint_path(folder: Path, shape: str) -> Path:
-    """Where the weights of a network lie."""
+    """Return the path of a network's weights."""
     return folder / f"{shape.replace('/', '-')}.safetensors"
 
 
 def write_checkpoint(folder: Path, shape: str) -> Path:
-    """Random weights of a network as LongCLIP's authors publish them; in a folder beside, for `transformers.CLIPModel`.
+    """Write random weights in the original layout, and in a folder for `transformers.CLIPModel`.
 
-    That one gets the positional table of 248 rows that LongCLIP's two amount to. Gives the path of the first.
+    The second has one positional table of 248 rows in place of LongCLIP's two. Return the path of the first.
     """
     path = checkpoint_path(folder, shape)
     if path.exists():
@@ -117,7 +117,7 @@ def write_checkpoint(folder: Path, shape: str) -> Path:
     del weights["positional_embedding_res"]
     renamed = maker.transformers_layout(weights, nested=False)
     save_file(renamed, reference / "model.safetensors", metadata={"format": "pt"})
-    save_file(original, path)  # last, since it tells that both are there
+    save_file(original, path)  # last: if it exists, both do
     return path
 
 

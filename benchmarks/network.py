@@ -1,8 +1,8 @@
-"""The network alone, fed from memory: what scoring would cost if images came decoded.
+"""Time the network alone, with decoded images from memory.
 
     python network.py CHECKPOINT --device cuda --precision fp16 --pairs 4096
 
-Prints pairs and operations a second, and the rate of plain matrix products measured before and after, as JSON.
+Prints pairs and operations per second, and the rate of matrix products measured before and after, as JSON.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LENGTHS = range(24, 165)  # tokens, 94 on average
 
 
 def random_pairs(scorer: LongCLIPScorer, count: int) -> list[Pair]:
-    """Noise and nonsense, no two alike; the images lie in one block of memory and repeat."""
+    """Return pairs of noise and random tokens; the images lie in one block of memory and repeat after 256."""
     side, rng = scorer.model.sizes.image_size, random.Random(0)
     pixels = torch.randint(256, (min(count, 256), 3, side, side), dtype=torch.uint8)
     texts = [[49406, *rng.choices(range(49000), k=rng.choice(LENGTHS) - 2), 49407] for _ in range(count)]
@@ -36,7 +36,7 @@ def random_pairs(scorer: LongCLIPScorer, count: int) -> list[Pair]:
 
 
 def seconds_to_score(scorer: LongCLIPScorer, pairs: list[Pair]) -> float:
-    """How long the pairs take, submitted as the pipeline does."""
+    """Return the seconds that the pairs take, submitted as the pipeline submits them."""
     start = time.perf_counter()
     in_flight: deque[PendingScores] = deque()
     for chunk in chunks(pairs, scorer.chunk_rows):
@@ -49,7 +49,7 @@ def seconds_to_score(scorer: LongCLIPScorer, pairs: list[Pair]) -> float:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description="Time the network alone.")
     parser.add_argument("model")
     parser.add_argument("--device", default="cpu")

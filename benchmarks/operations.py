@@ -1,4 +1,4 @@
-"""How much arithmetic a pair needs, and how fast this machine can do arithmetic at best."""
+"""Count the operations that a pair needs, and measure the operations per second of this machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PRODUCTS_TIMED = 15
 
 
 def tower_operations(sizes: TowerSizes, positions: int) -> int:
-    """Multiplications and additions of one sequence through a tower whose last block serves one position."""
+    """Return the multiplications and additions for one sequence; the last block computes one position."""
     width = sizes.width
     block = 24 * width**2 * positions + 4 * width * positions**2
     last_block = 20 * width**2 + 4 * width**2 * positions + 4 * width * positions
@@ -26,18 +26,18 @@ def tower_operations(sizes: TowerSizes, positions: int) -> int:
 
 
 def image_operations(sizes: LongCLIPSizes) -> int:
-    """Multiplications and additions for one image."""
+    """Return the multiplications and additions for one image."""
     patches = 2 * (sizes.image_positions - 1) * 3 * sizes.patch_size**2 * sizes.vision.width
     return patches + tower_operations(sizes.vision, sizes.image_positions) + 2 * sizes.vision.width * sizes.embed_dim
 
 
 def text_operations(sizes: LongCLIPSizes, lengths: Iterable[int]) -> int:
-    """Multiplications and additions for texts of so many tokens each."""
+    """Return the multiplications and additions for texts of these lengths in tokens."""
     return sum(tower_operations(sizes.text, length) + 2 * sizes.text.width * sizes.embed_dim for length in lengths)
 
 
 def product_rate(device: str, dtype: torch.dtype) -> float:
-    """Operations a second of PyTorch's plain product of two square matrices, the median of several."""
+    """Return the operations per second of PyTorch's product of two square matrices, the median of several."""
     side = PRODUCT_SIDE[torch.device(device).type]
     left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
     seconds = []

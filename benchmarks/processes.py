@@ -1,4 +1,4 @@
-"""Runs the tool, and what it is held against, as processes of their own, and says what each took."""
+"""Run longclip-score and the scripts it is compared with in processes, and measure each."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ENVIRONMENT = os.environ | {
 
 @dataclass(frozen=True)
 class ToolRun:
-    """What a run of `longclip-score` took: seconds with the model loaded, of which so many for what, and memory."""
+    """What a run of longclip-score took: seconds with the model loaded, `spent` by activity, and peak memory."""
 
     rows: int
     seconds: float
@@ -32,12 +32,12 @@ class ToolRun:
 
     @property
     def ms(self) -> float:
-        """Milliseconds a pair."""
+        """Return the milliseconds per pair."""
         return 1000 * self.seconds / self.rows
 
 
 def run_tool(rows: Path, model: Path, *options: object) -> ToolRun:
-    """Scores rows with `longclip-score`."""
+    """Score rows with longclip-score."""
     output, summary = rows.with_suffix(".scored"), rows.with_suffix(".summary")
     arguments = [COMMAND, rows, "-m", model, "-o", output, "--summary", summary, "-q", *options]
     process = subprocess.Popen([str(argument) for argument in arguments], env=ENVIRONMENT)
@@ -52,14 +52,14 @@ def run_tool(rows: Path, model: Path, *options: object) -> ToolRun:
 
 
 def run_script(name: str, *arguments: object) -> Any:
-    """What a script of this folder prints last, from JSON."""
+    """Run a script of this folder, and return its last line, parsed as JSON."""
     command = [sys.executable, str(HERE / name), *map(str, arguments)]
     printed = subprocess.run(command, env=ENVIRONMENT, check=True, stdout=subprocess.PIPE).stdout
     return json.loads(printed.splitlines()[-1])
 
 
 def seconds_to_first_line(command: list[object]) -> float:
-    """How long a command takes from its start to the first line it prints; the rest is awaited, too."""
+    """Return the seconds from a command's start to its first line; wait for its end, too."""
     start = time.perf_counter()
     with subprocess.Popen([str(part) for part in command], env=ENVIRONMENT, stdout=subprocess.PIPE) as process:
         assert process.stdout

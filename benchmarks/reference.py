@@ -1,8 +1,8 @@
-"""The plain loop that the benchmark holds the tool against: `transformers.CLIPModel`, every text padded to 248 tokens.
+"""Score with a plain loop over `transformers.CLIPModel`, for comparison; every text is padded to 248 tokens.
 
     python reference.py MODEL_FOLDER ROWS.jsonl --batch-size 1
 
-Decodes, tokenises and scores one batch after the other, as LongCLIP's evaluator in DataFlow does with batches of one.
+It decodes, tokenises and scores one batch after the other. DataFlow's `LongCLIPEvaluator` does so with batches of one.
 Prints the seconds from the first row to the last and the scores, as JSON.
 """
 
@@ -28,7 +28,7 @@ CONTEXT_LENGTH = 248
 
 
 def preprocess(path: str, image_size: int) -> Tensor:
-    """An image file to normalised pixels, `[3, image_size, image_size]` float32, as CLIP's authors do it."""
+    """Return the normalised pixels of an image, `[3, image_size, image_size]` float32, as in CLIP's own code."""
     image = Image.open(path).convert("RGB")
     image = image.resize(resized(image.size, image_size), Image.Resampling.BICUBIC)
     left, top = round((image.width - image_size) / 2), round((image.height - image_size) / 2)
@@ -38,14 +38,14 @@ def preprocess(path: str, image_size: int) -> Tensor:
 
 
 def padded(text: str) -> list[int]:
-    """The token ids of a text, filled up with zeros."""
+    """Return the token ids of a text, padded with zeros."""
     ids = tokenize(text, CONTEXT_LENGTH).ids
     return ids + [0] * (CONTEXT_LENGTH - len(ids))
 
 
 @torch.inference_mode()
 def score(model: Any, rows: list[dict[str, str]], device: torch.device, dtype: torch.dtype) -> list[float]:
-    """The scores of some rows, in one batch."""
+    """Return the scores of the rows, computed in one batch."""
     image_size = model.config.vision_config.image_size
     pixel_values = torch.stack([preprocess(row["image_path"], image_size) for row in rows])
     input_ids = torch.tensor([padded(row["text"]) for row in rows])
@@ -56,7 +56,7 @@ def score(model: Any, rows: list[dict[str, str]], device: torch.device, dtype: t
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description="Score rows with transformers.CLIPModel.")
     parser.add_argument("model", type=Path)
     parser.add_argument("rows", type=Path)

@@ -1,4 +1,4 @@
-"""Prints the scored rows of scenes.jsonl as a table, a line for each picture: the right caption against the wrong ones.
+"""Print the scores of scenes.jsonl as a table: for each picture, its right caption and two wrong ones.
 
 longclip-score examples/scenes.jsonl --image-root examples --model demo -o scored.jsonl
 python examples/compare.py scored.jsonl
@@ -14,7 +14,7 @@ CAPTIONS = ("right", "wrong early", "wrong late")
 
 
 def main(path: str) -> None:
-    """Prints the table of a scored file."""
+    """Print the table of a scored file."""
     pictures: dict[str, dict[str, float]] = {}
     for line in Path(path).read_text().splitlines():
         row = json.loads(line)
@@ -27,7 +27,7 @@ def main(path: str) -> None:
         comparisons += len(wrong)
         print(f"{name:<16}" + "".join(f"{score:13.4f}" for score in (right, *wrong)))
     print(f"The right caption scores higher in {wins} of {comparisons} comparisons.")
-    print("'Wrong late' differs from it only past token 77, where CLIP no longer reads.")
+    print("'Wrong late' differs from 'right' only past token 77, where CLIP stops reading.")
 
 
 if __name__ == "__main__":

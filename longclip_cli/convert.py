@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from longclip_cli.checkpoint import dtype_name, find_checkpoint, lay_out
+from longclip_cli.checkpoint import check_values, dtype_name, errors_naming, find_checkpoint, lay_out
 from longclip_cli.errors import OutputError
 from longclip_cli.files import whole_file
 from longclip_cli.layouts import original_layout
@@ -62,6 +62,9 @@ def convert_checkpoint(
         raise OutputError(f"cannot write {target}: it is the checkpoint itself")
     network, weights = lay_out(source)
     sizes = network.sizes
+    with errors_naming(source):
+        for name, weight in weights.tensors.items():
+            check_values(name, weight)
     config = {"vision_config": tower_config(sizes.vision), "text_config": tower_config(sizes.text)}
     try:
         tensors = original_layout(weights.tensors, sizes.patch_size)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
+from threading import Lock
 from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from longclip_cli.errors import DeviceError
+from longclip_cli.device_memory import is_out_of_memory, out_of_memory
 from longclip_cli.model import LongCLIP
 from longclip_cli.remembering import ImageInput, TextInput
 from longclip_cli.tokenizer import END_TOKEN
@@ -45,7 +45,8 @@ GPU_LIMITS = BatchLimits(image_positions=64 * 577, text_positions=64 * 248, wort
 class Encoder:
     """Runs a network on its device over images and texts, batch by batch, each once.
 
-    `batch_size` is the number of images in one forward pass; it is halved when the device is out of memory.
+    `batch_size` is the number of images in one forward pass; it is halved when the device is out of memory. Threads
+    may share an encoder, but no images or texts that are not encoded yet.
     """
 
     def __init__(self, model: LongCLIP, device: torch.device, batch_size: int | None = None) -> None:
@@ -53,27 +54,34 @@ class Encoder:
         self.device = device
         self._limits = CPU_LIMITS if device.type == "cpu" else GPU_LIMITS
         self.batch_size = batch_size or max(1, self._limits.image_positions // model.sizes.image_positions)
+        self._lock = Lock()
 
     @torch.inference_mode()
     def encode_images(self, images: Iterable[ImageInput]) -> Tensor:
         """The features of images, `[N, E]` float32 of length 1, on the device. Raises `DeviceError`."""
         images = list(images)
-        while waiting := [image for image in dict.fromkeys(images) if image.features is None]:
-            with self._smaller_batches_if_out_of_memory():
-                for batch in chunks(waiting, self.batch_size):
-                    self._encode_image_batch(batch)
-        return torch.stack(cast(list[Tensor], [image.features for image in images]))
+
+        def encode(batch_size: int) -> Tensor:
+            waiting = [image for image in dict.fromkeys(images) if image.features is None]
+            for batch in chunks(waiting, batch_size):
+                self._encode_image_batch(batch)
+            return torch.stack(cast(list[Tensor], [image.features for image in images]))
+
+        return self._in_memory(encode)
 
     @torch.inference_mode()
     def encode_texts(self, texts: Iterable[TextInput]) -> Tensor:
         """The features of texts, `[N, E]` float32 of length 1, on the device. Raises `DeviceError`."""
         texts = list(texts)
-        while waiting := [text for text in dict.fromkeys(texts) if text.features is None]:
-            with self._smaller_batches_if_out_of_memory():
-                positions = min(self._limits.text_positions, self.batch_size * self.model.sizes.image_positions)
-                for batch in text_batches(waiting, positions, self._limits.worth_a_group):
-                    self._encode_text_batch(batch)
-        return torch.stack(cast(list[Tensor], [text.features for text in texts]))
+
+        def encode(batch_size: int) -> Tensor:
+            waiting = [text for text in dict.fromkeys(texts) if text.features is None]
+            positions = min(self._limits.text_positions, batch_size * self.model.sizes.image_positions)
+            for batch in text_batches(waiting, positions, self._limits.worth_a_group):
+                self._encode_text_batch(batch)
+            return torch.stack(cast(list[Tensor], [text.features for text in texts]))
+
+        return self._in_memory(encode)
 
     def _encode_image_batch(self, images: Sequence[ImageInput]) -> None:
         pixels = [cast(Tensor, image.pixel_values) for image in images]
@@ -107,23 +115,34 @@ class Encoder:
     def _to_device(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.device, non_blocking=self.device.type == "cuda")
 
-    @contextmanager
-    def _smaller_batches_if_out_of_memory(self) -> Iterator[None]:
-        """Lets the caller try again with batches of half the size; what has been encoded stays encoded."""
-        try:
-            yield
-        except RuntimeError as error:
-            # Apple's GPUs, and page-locked memory, have no exception of their own for it.
-            if not isinstance(error, torch.OutOfMemoryError) and "out of memory" not in str(error):
-                raise
-            if self.batch_size == 1:
-                raise DeviceError(f"out of memory on {self.device} with a single image: {error}") from error
-            self.batch_size //= 2
-            log.warning("out of memory on %s: going on with --batch-size %d", self.device, self.batch_size)
+    def _in_memory(self, encode: Callable[[int], Tensor]) -> Tensor:
+        """Return what `encode` gives with the current batch size, or with the largest one that fits into memory.
+
+        What a failed attempt has encoded stays encoded. Raises `DeviceError`.
+        """
+        while True:
+            batch_size = self.batch_size
+            try:
+                return encode(batch_size)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if batch_size == 1:
+                    raise out_of_memory(self.device, "a single image or text", error) from error
+            self._halve(batch_size)  # only here, since the error keeps in memory what did not fit
+
+    def _halve(self, failed: int) -> None:
+        """Halve the batch size that failed, unless another thread that shares this encoder has done so."""
+        with self._lock:
+            if self.batch_size == failed:
+                self.batch_size //= 2
+                log.warning("out of memory on %s: going on with --batch-size %d", self.device, self.batch_size)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()  # PyTorch's own, which is of no use to cuBLAS
 
 
 def text_batches(texts: Iterable[TextInput], positions: int, worth_a_group: int) -> Iterator[list[list[TextInput]]]:
-    """Groups of texts (at least one), shortest first, in batches of at most `positions` tokens, padding included.
+    """Groups of texts, shortest first, in batches of at most `positions` tokens, padding included.
 
     A text of more than `positions` tokens is a batch of its own.
     """
@@ -136,7 +155,8 @@ def text_batches(texts: Iterable[TextInput], positions: int, worth_a_group: int)
             batch, room = [], positions
         batch.append(group)
         room -= padded
-    yield batch
+    if batch:
+        yield batch
 
 
 def length_groups(texts: Iterable[TextInput], positions: int, worth_a_group: int) -> Iterator[list[TextInput]]:
@@ -153,7 +173,8 @@ def length_groups(texts: Iterable[TextInput], positions: int, worth_a_group: int
             group, tokens = [], 0
         group.append(text)
         tokens += length
-    yield group
+    if group:
+        yield group
 
 
 def token_ids_of(text: TextInput) -> list[int]:

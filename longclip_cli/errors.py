@@ -29,7 +29,7 @@ class CheckpointError(LongCLIPError):
 
 
 class DeviceError(LongCLIPError):
-    """The device asked for is not there."""
+    """The device asked for is not there, or its memory is too small."""
 
 
 class ResourceError(LongCLIPError):

@@ -18,7 +18,8 @@ from typing import Literal, TypeVar
 
 from longclip_cli.budget import MemoryBudget
 from longclip_cli.errors import LongCLIPError, RowError, quote
-from longclip_cli.images import FileVersion, check_regular_file, limit_pixels, load_image
+from longclip_cli.image_formats import configure_pillow
+from longclip_cli.images import FileVersion, check_regular_file, load_image
 from longclip_cli.inputs import Line
 from longclip_cli.options import ScoreOptions
 from longclip_cli.records import Fields, Record, parse_line
@@ -91,7 +92,7 @@ class RowLoader:
             fast_resize=options.fast_resize,
         )
         self._context_length = context_length
-        limit_pixels(options.max_pixels)
+        configure_pillow(options.max_pixels)
         byte_pair_encoder()  # or each worker thread would build its own
         self._images: Memory[ImageInput] = Memory(REMEMBERED)
         self._texts: Memory[TextInput] = Memory(REMEMBERED)

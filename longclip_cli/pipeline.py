@@ -12,10 +12,8 @@ from longclip_cli.errors import RowError
 from longclip_cli.inputs import Line
 from longclip_cli.loading import LoadedRow, Pair, Prefetch, RowLoader
 from longclip_cli.records import Record
-from longclip_cli.scorer import LongCLIPScorer, PendingScores
+from longclip_cli.scorer import NOT_A_NUMBER, LongCLIPScorer, PendingScores
 from longclip_cli.stopwatch import Stopwatch
-
-NOT_A_NUMBER = RowError("score: the network gave no number; try --precision fp32")
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ class Fields:
                 raise RowError("image: not one path", f"'{key}' is a list of {len(value)}")
             value = value[0]
         if not isinstance(value, str):
-            raise RowError("image: not a path", f"'{key}' is {JSON_TYPES[type(value)]}")
+            raise RowError("image: not a path", f"'{key}' is {kind_of(value)}")
         if not value.strip():
             raise RowError("image: not a path", f"'{key}' is blank")
         if value.startswith("data:"):
@@ -73,7 +73,7 @@ class Fields:
         """Return the row's text. Raises `RowError`."""
         value = self._field("text", key)
         if not isinstance(value, str):
-            raise RowError("text: not a string", f"'{key}' is {JSON_TYPES[type(value)]}")
+            raise RowError("text: not a string", f"'{key}' is {kind_of(value)}")
         if not value.strip():
             raise RowError("text: blank", f"'{key}'")
         return value
@@ -84,6 +84,11 @@ class Fields:
         if key not in self.values:
             raise RowError(f"{what}: no field '{key}'")
         return self.values[key]
+
+
+def kind_of(value: object) -> str:
+    """Return what JSON calls a value, or its type if JSON has no such values."""
+    return JSON_TYPES.get(type(value), type(value).__name__)
 
 
 def parse_line(line: Line) -> tuple[Record, Fields]:

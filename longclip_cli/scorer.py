@@ -4,29 +4,35 @@ from __future__ import annotations
 
 import os
 import re
-import sys
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from math import isfinite
 from os import PathLike
-from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, get_args, overload
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from longclip_cli.checkpoint import load_model
-from longclip_cli.encoding import Encoder, Item, chunks
-from longclip_cli.errors import DeviceError, UsageError
-from longclip_cli.images import check_pixels, load_image, row_errors, to_pixels
-from longclip_cli.loading import Pair, load_text
+from longclip_cli.encoding import Encoder
+from longclip_cli.errors import DeviceError, RowError, UsageError
+from longclip_cli.loading import Pair
 from longclip_cli.model import LongCLIP
-from longclip_cli.remembering import ImageInput
+from longclip_cli.options import ScoreOptions
+from longclip_cli.sources import (
+    Errors,
+    ImageSource,
+    check_several,
+    features_of,
+    load_image_source,
+    load_text_source,
+)
+from longclip_cli.tokenizer import byte_pair_encoder
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 BATCHES_IN_CHUNK = 3
-ImageSource: TypeAlias = str | PathLike[str] | Image.Image
+NOT_A_NUMBER = RowError("score: the network gave no number; try --precision fp32")
 
 
 @dataclass(frozen=True)
@@ -46,9 +52,14 @@ class PendingScores:
 class LongCLIPScorer:
     """A LongCLIP on a device, that scores how well images and texts fit.
 
-    `batch_size` is the number of images in one forward pass.
+    `batch_size` is the number of images in one forward pass. Images of more than `max_pixels` are errors; they are not
+    decoded. Pillow's own limit, `Image.MAX_IMAGE_PIXELS`, is left as it is and applies as well.
+
+    After a process has scored, scoring in a child that it forks hangs, since the threads of PyTorch are not copied.
+    Use `multiprocessing.get_context("spawn")`, or create the scorer in the children only.
 
     >>> scorer = LongCLIPScorer.from_pretrained("demo", "cpu")
+    >>> from PIL import Image
     >>> picture = Image.new("RGB", (64, 64), "white")
     >>> fits, fits_less = scorer.score([picture, picture], ["There is nothing.", "There is a large red circle."])
     >>> 0 <= fits_less <= 1 and 0 <= fits <= 1
@@ -60,9 +71,17 @@ class LongCLIPScorer:
     True
     """
 
-    def __init__(self, model: LongCLIP, device: torch.device, batch_size: int | None = None) -> None:
+    def __init__(
+        self,
+        model: LongCLIP,
+        device: torch.device,
+        batch_size: int | None = None,
+        *,
+        max_pixels: int = ScoreOptions.max_pixels,
+    ) -> None:
         self.model = model
         self.device = device
+        self.max_pixels = max_pixels
         self._encoder = Encoder(model, device, batch_size)
 
     @classmethod
@@ -74,16 +93,18 @@ class LongCLIPScorer:
         *,
         batch_size: int | None = None,
         revision: str | None = None,
+        max_pixels: int = ScoreOptions.max_pixels,
     ) -> LongCLIPScorer:
-        """The scorer for a checkpoint file, folder, Hub id, short name (`longclip-l`) or `demo`, the built-in model.
+        """Return the scorer for a checkpoint file, folder, Hub id, short name (`longclip-l`) or the built-in `demo`.
 
         `device` is a PyTorch device; `None` or `auto` is CUDA if there is one, else the CPU. `precision` is `auto`
         (fp16 on a GPU, fp32 on the CPU), `fp32`, `fp16` or `bf16`. `revision` is a branch, tag or commit on the Hub.
+        `batch_size` and `max_pixels` are as in the class.
         Raises `CheckpointError`, `DeviceError`, and `UsageError` for a device or precision that does not exist.
         """
         on = select_device(str(device or "auto"))
         dtype = select_dtype(precision, on)
-        return cls(load_model(os.fspath(model), on, dtype, revision), on, batch_size)
+        return cls(load_model(os.fspath(model), on, dtype, revision), on, batch_size, max_pixels=max_pixels)
 
     @property
     def batch_size(self) -> int:
@@ -100,58 +121,69 @@ class LongCLIPScorer:
         """How many submitted chunks to leave to the device before waiting for the oldest."""
         return 1 if self.device.type == "cuda" else 0
 
-    def score(self, images: Sequence[ImageSource], texts: Sequence[str]) -> list[float]:
-        """How well each image fits the text in the same place: `(cosine + 1) / 2`, in [0, 1].
+    @overload
+    def score(
+        self, images: Sequence[ImageSource], texts: Sequence[str], *, errors: Literal["raise"] = "raise"
+    ) -> list[float]: ...
 
-        An image is a path or a PIL image. Raises `RowError` for one that can't be read, `ValueError` where the two
-        sequences are not of one length.
+    @overload
+    def score(
+        self, images: Sequence[ImageSource], texts: Sequence[str], *, errors: Literal["return"]
+    ) -> list[float | RowError]: ...
+
+    def score(
+        self, images: Sequence[ImageSource], texts: Sequence[str], *, errors: Errors = "raise"
+    ) -> list[float] | list[float | RowError]:
+        """Return how well each image fits the text in the same place: `(cosine + 1) / 2`, in [0, 1].
+
+        An image is a path, a PIL image, or a NumPy array of uint8, `[H, W, 3]` (RGB) or `[H, W]` (grey). Raises
+        `RowError` for the first pair that cannot be scored. With `errors="return"`, the list holds such a pair's
+        error in place of its score. Raises `ValueError` where the two sequences are not of one length.
         """
         for values in (images, texts):
             check_several(values)
         if len(images) != len(texts):
             raise ValueError(f"{len(images)} images and {len(texts)} texts: each image needs one text")
-        return scores_of((self.encode_images(images) * self.encode_texts(texts)).sum(dim=-1))
+        if errors not in get_args(Errors):
+            raise ValueError(f"errors is {errors!r}; it can be 'raise' or 'return'")
+        pairs = list(zip(self._image_features(images, errors), self._text_features(texts, errors), strict=True))
+        failures = [next((part for part in pair if isinstance(part, RowError)), None) for pair in pairs]
+        whole = [pair for pair, failure in zip(pairs, failures, strict=True) if not failure]
+        scores = iter(scores_of((self._stacked(i for i, _ in whole) * self._stacked(t for _, t in whole)).sum(dim=-1)))
+        results = [failure or checked(next(scores)) for failure in failures]
+        if errors == "raise" and NOT_A_NUMBER in results:
+            raise NOT_A_NUMBER
+        return results
 
     def encode_images(self, images: Sequence[ImageSource]) -> Tensor:
-        """The features of images (paths or PIL images), `[N, embed_dim]` float32 of length 1, on the CPU.
+        """Return the features of images, `[N, embed_dim]` float32 of length 1, on the CPU.
 
-        The cosine of an image and a text is the product of their features. Raises `RowError`.
+        The cosine of an image and a text is the product of their features. Images are as in `score`. Raises
+        `RowError`.
         """
-        check_several(images)
-        keys = [id(image) if isinstance(image, Image.Image) else os.fspath(image) for image in images]
-        by_key = dict(zip(keys, images, strict=True))
-        with ThreadPoolExecutor() as pool:
-            return self._features(
-                keys, lambda chunk: self._encoder.encode_images(pool.map(lambda key: self._load(by_key[key]), chunk))
-            )
+        return self._stacked(self._image_features(images, "raise"))
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """The features of texts, `[N, embed_dim]` float32 of length 1, on the CPU.
+        """Return the features of texts, `[N, embed_dim]` float32 of length 1, on the CPU.
 
-        A text is cut at the network's context length, the end token kept.
+        A text is cut at the network's context length, the end token kept. Raises `RowError`.
         """
-        check_several(texts)
-        context_length = self.model.sizes.context_length
-        return self._features(
-            texts, lambda chunk: self._encoder.encode_texts(load_text(text, context_length) for text in chunk)
-        )
+        return self._stacked(self._text_features(texts, "raise"))
 
-    def _features(self, keys: Sequence[Item], encode: Callable[[Sequence[Item]], Tensor]) -> Tensor:
-        """The features of what each key stands for, of which each distinct one is encoded once."""
-        features: dict[Item, Tensor] = {}
-        for chunk in chunks(list(dict.fromkeys(keys)), self.chunk_rows):
-            features |= zip(chunk, encode(chunk).cpu(), strict=True)
-        return torch.stack([features[key] for key in keys]) if keys else torch.empty(0, self.model.sizes.embed_dim)
-
-    def _load(self, image: ImageSource) -> ImageInput:
+    def _image_features(self, images: Sequence[ImageSource], errors: Errors) -> list[Tensor | RowError]:
         size = self.model.sizes.image_size
-        if not isinstance(image, Image.Image):
-            return ImageInput(load_image(Path(image), size))
-        path = Path(getattr(image, "filename", "") or "a PIL image")
-        max_pixels = Image.MAX_IMAGE_PIXELS or sys.maxsize
-        check_pixels(path, image.size, size, max_pixels)
-        with row_errors(path, max_pixels):
-            return ImageInput(to_pixels(image, size))
+        load = partial(load_image_source, image_size=size, max_pixels=self.max_pixels)
+        return features_of(images, "images", load, self._encoder.encode_images, self.chunk_rows, errors)
+
+    def _text_features(self, texts: Sequence[str], errors: Errors) -> list[Tensor | RowError]:
+        byte_pair_encoder()  # or each thread would build its own
+        load = partial(load_text_source, context_length=self.model.sizes.context_length)
+        return features_of(texts, "texts", load, self._encoder.encode_texts, self.chunk_rows, errors)
+
+    def _stacked(self, features: Iterable[Tensor | RowError]) -> Tensor:
+        """Return the features in one tensor, `[N, E]`. There is no error among them."""
+        tensors = [of_one for of_one in features if isinstance(of_one, Tensor)]
+        return torch.stack(tensors) if tensors else torch.empty(0, self.model.sizes.embed_dim)
 
     @torch.inference_mode()
     def submit(self, pairs: Sequence[Pair]) -> PendingScores:
@@ -168,15 +200,14 @@ class LongCLIPScorer:
         return PendingScores(cosines, ready)
 
 
-def check_several(values: object) -> None:
-    """Raises `TypeError` for one string or path where several belong: a string is a sequence, too."""
-    if isinstance(values, str | PathLike):
-        raise TypeError(f"one {type(values).__name__} where a list belongs: [{values!r}]")
-
-
 def scores_of(cosines: Tensor) -> list[float]:
     """`(cosine + 1) / 2` of each, which rounding does not take out of [0, 1]."""
     return ((cosines + 1) / 2).clamp(0, 1).tolist()
+
+
+def checked(score: float) -> float | RowError:
+    """Return a score, or the error of a pair for which the network gave no number."""
+    return score if isfinite(score) else NOT_A_NUMBER
 
 
 def select_device(name: str) -> torch.device:

@@ -77,9 +77,11 @@ def test_what_the_config_said_goes_with_the_file(checkpoint_maker, tmp_path):
 def test_what_cannot_be_converted_is_one_line_and_leaves_nothing(checkpoint, weights, tmp_path):
     save_file({"a": torch.ones(1)}, tmp_path / "other.safetensors")
     save_file(weights, tmp_path / "same.safetensors")
+    save_file(weights | {"visual.proj": weights["visual.proj"] / 0}, tmp_path / "nan.safetensors")
     for source, target, message in (
         ("missing.pt", tmp_path / "out.safetensors", "no such checkpoint: missing.pt"),
         (tmp_path / "other.safetensors", tmp_path / "out.safetensors", "other.safetensors: not a LongCLIP or CLIP"),
+        (tmp_path / "nan.safetensors", tmp_path / "out.safetensors", "nan.safetensors: visual.proj holds NaN"),
         (checkpoint, tmp_path / "out.pt", "its name has to end with .safetensors"),
         (tmp_path / "same.safetensors", tmp_path / "same.safetensors", "it is the checkpoint itself"),
         (checkpoint, tmp_path / "no" / "out.safetensors", "no such folder"),
@@ -89,4 +91,6 @@ def test_what_cannot_be_converted_is_one_line_and_leaves_nothing(checkpoint, wei
         assert run.stderr.startswith("longclip-convert: ")
         assert message in run.stderr
         assert run.stderr.count("\n") == 1
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["other.safetensors", "same.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        f"{name}.safetensors" for name in ("nan", "other", "same")
+    )

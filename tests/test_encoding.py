@@ -1,6 +1,8 @@
 """Batches of images and texts, and devices whose memory is too small for them."""
 
 import itertools
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -92,12 +94,12 @@ def test_text_batches_hold_every_text_once_with_few_positions_and_little_padding
         assert size - sum(len(text.token_ids) for text in group) <= worth_a_group
 
 
-def fail_above(model, monkeypatch, name, most, error=torch.OutOfMemoryError):
+def fail_above(model, monkeypatch, name, most, error=torch.OutOfMemoryError, message="out of memory: tried to"):
     encode = getattr(model, name)
 
     def encode_few(*batch):
         if len(batch[-1]) > most:
-            raise error("out of memory: tried to allocate more than there is")
+            raise error(message)
         return encode(*batch)
 
     monkeypatch.setattr(model, name, encode_few)
@@ -135,5 +137,82 @@ def test_other_errors_of_the_device_are_left_as_they_are(model, monkeypatch):
 
 def test_out_of_memory_with_a_single_image_ends_the_run(model, monkeypatch):
     fail_above(model, monkeypatch, "encode_image", 0)
-    with pytest.raises(DeviceError, match="out of memory on cpu with a single image"):
+    with pytest.raises(DeviceError, match="out of memory on cpu with a single image") as raised:
         Encoder(model, CPU, batch_size=2).encode_images(random_images(3))
+    assert "--precision bf16" in str(raised.value)
+
+
+def test_a_single_image_is_tried_before_the_run_ends(model, monkeypatch):
+    expected = Encoder(model, CPU).encode_images(random_images(3))
+    encoder = Encoder(model, CPU, batch_size=2)
+    fail_above(model, monkeypatch, "encode_image", 1)
+    assert torch.allclose(encoder.encode_images(random_images(3)), expected, atol=1e-5)
+    assert encoder.batch_size == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (torch.OutOfMemoryError, "CUDA out of memory. Tried to allocate 20.00 GiB."),
+        (RuntimeError, "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),
+        (RuntimeError, "MPS backend out of memory (MPS allocated: 9.05 GB)"),
+        (RuntimeError, "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        (RuntimeError, "cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        (RuntimeError, "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+        (RuntimeError, "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried"),
+        (RuntimeError, "[enforce fail at alloc_cpu.cpp:80] DefaultCPUAllocator: not enough memory: you tried"),
+        (MemoryError, ""),
+    ],
+)
+def test_out_of_memory_is_known_by_all_its_names(model, monkeypatch, error, message):
+    encoder = Encoder(model, CPU, batch_size=4)
+    fail_above(model, monkeypatch, "encode_image", 2, error, message)
+    encoder.encode_images(random_images(4))
+    assert encoder.batch_size == 2
+    monkeypatch.setattr("longclip_cli.checkpoint.converted", lambda *_, **__: raise_error(error(message)))
+    with pytest.raises(DeviceError, match=r"^out of memory on cpu with the model .*--precision .*--model longclip-b$"):
+        load_model("demo", CPU, torch.float32)
+
+
+def raise_error(error):
+    raise error
+
+
+def test_other_errors_while_loading_are_left_as_they_are(monkeypatch):
+    monkeypatch.setattr("longclip_cli.checkpoint.converted", lambda *_, **__: raise_error(RuntimeError("no kernel")))
+    with pytest.raises(RuntimeError, match=r"^no kernel$"):
+        load_model("demo", CPU, torch.float32)
+
+
+@pytest.mark.parametrize("name", ["encode_images", "encode_texts"])
+def test_out_of_memory_for_the_features_halves_the_batch(model, monkeypatch, name):
+    """The features of all items are put together after the last batch."""
+    items = random_images(5) if name == "encode_images" else [load_text(str(number), 248) for number in range(5)]
+    stack, errors = torch.stack, [torch.OutOfMemoryError("CUDA out of memory")]
+
+    def stack_at_second_try(tensors, *arguments, **options):
+        if tensors[0].shape == (model.sizes.embed_dim,) and errors:
+            raise errors.pop()
+        return stack(tensors, *arguments, **options)
+
+    monkeypatch.setattr(torch, "stack", stack_at_second_try)
+    encoder = Encoder(model, CPU, batch_size=4)
+    assert getattr(encoder, name)(items).shape == (5, 64)
+    assert (encoder.batch_size, errors) == (2, [])
+
+
+def test_threads_that_fail_with_one_batch_size_halve_it_once(model, monkeypatch):
+    encode, all_have_failed = model.encode_image, threading.Barrier(4, timeout=60)
+
+    def encode_few(batch):
+        if len(batch) > 8:
+            all_have_failed.wait()
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return encode(batch)
+
+    monkeypatch.setattr(model, "encode_image", encode_few)
+    encoder = Encoder(model, CPU, batch_size=16)
+    with ThreadPoolExecutor(4) as pool:
+        for features in pool.map(lambda _: encoder.encode_images(random_images(16)), range(4)):
+            assert features.shape == (16, 64)
+    assert encoder.batch_size == 8

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFile
 
 from longclip_cli.errors import RowError
-from longclip_cli.images import limit_pixels, load_image, resized, safe_formats, to_pixels
+from longclip_cli.image_formats import configure_pillow, readable_formats
+from longclip_cli.images import load_image
+from longclip_cli.pixels import resized, to_pixels
 
 
 @pytest.fixture
@@ -53,7 +55,7 @@ def test_the_shorter_side_becomes_the_network_s_size_and_the_other_keeps_the_sha
 @pytest.mark.parametrize(("limit", "is_refused"), [(1200, False), (1199, True), (599, True)])
 def test_an_image_over_the_limit_is_refused(tmp_path, pixel_limit, limit, is_refused):
     Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
-    limit_pixels(limit)
+    configure_pillow(limit)
     if is_refused:
         with pytest.raises(RowError, match=f"a.png has 1200 pixels, --max-pixels is {limit}"):
             load_image(tmp_path / "a.png", 16, max_pixels=limit)
@@ -71,8 +73,8 @@ def test_a_file_that_may_not_be_read_says_so(monkeypatch):
 
 
 def test_no_format_is_decoded_by_another_program():
-    assert "EPS" not in safe_formats()
-    assert {"JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP"} <= set(safe_formats())
+    assert "EPS" not in readable_formats()
+    assert {"JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP"} <= set(readable_formats())
 
 
 @settings(max_examples=200)
@@ -154,9 +156,12 @@ def test_images_are_resized_in_width_first_however_tall_they_are():
     assert to_pixels(picture, 56).permute(1, 2, 0).flatten().tolist() == list(expected.tobytes())
 
 
-@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
-def test_bytes_are_reserved_from_the_header_before_decoding(tmp_path, monkeypatch, mode):
-    Image.new(mode, (40, 30)).save(tmp_path / "a.png")
+@pytest.mark.parametrize(
+    ("name", "mode", "bytes_per_pixel"),
+    [("a.png", "RGB", 4), ("a.png", "L", 8), ("a.png", "RGBA", 8), ("a.jpg", "RGB", 10), ("a.webp", "RGB", 18)],
+)
+def test_bytes_are_reserved_from_the_header_before_decoding(tmp_path, monkeypatch, name, mode, bytes_per_pixel):
+    Image.new(mode, (40, 30)).save(tmp_path / name, progressive=True)
     events = []
     load = ImageFile.ImageFile.load
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: events.append("decoded") or load(image))
@@ -167,8 +172,8 @@ def test_bytes_are_reserved_from_the_header_before_decoding(tmp_path, monkeypatc
         yield
         events.append("released")
 
-    assert load_image(tmp_path / "a.png", 16, reserve=reserve).shape == (3, 16, 16)
-    assert events[0] == 4 * ((1 if mode == "RGB" else 2) * 40 * 30 + 21 * (30 + 16))
+    assert load_image(tmp_path / name, 16, reserve=reserve).shape == (3, 16, 16)
+    assert events[0] == bytes_per_pixel * 40 * 30 + 4 * 21 * (30 + 16)
     assert events[1] == "decoded"
     assert events[-1] == "released"
 
@@ -180,6 +185,13 @@ def test_what_reserving_raises_is_no_error_of_the_row(tmp_path):
     Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
     with pytest.raises(MemoryError):
         load_image(tmp_path / "a.png", 16, reserve=reserve)
+
+
+def test_pillow_s_own_limit_is_named_where_it_is_the_lower_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
+    with pytest.raises(RowError, match=r"a\.png has 1200 pixels, Pillow's limit is 100"):
+        load_image(tmp_path / "a.png", 16)
 
 
 def test_nothing_is_reserved_for_an_image_above_the_limit(tmp_path):

@@ -395,13 +395,11 @@ def test_a_full_disk_is_one_clear_line_and_resumable(tiny_checkpoint, tmp_path):
 @pytest.mark.parametrize(
     ("place", "name"),
     [
-        ("longclip_cli.loading", "load_image"),
-        ("longclip_cli.loading", "tokenize"),
         ("longclip_cli.scorer.LongCLIPScorer", "submit"),
         ("longclip_cli.output.Output", "write"),
         ("longclip_cli.score_file", "encode_record"),
     ],
-    ids=["decoding", "tokenising", "forward pass", "writing", "encoding"],
+    ids=["forward pass", "writing", "encoding"],
 )
 def test_an_unforeseen_fault_ends_the_run_with_a_resumable_partial_file(tiny_checkpoint, tmp_path, place, name):
     module, _, owner = place.partition(".Long") if ".Long" in place else place.partition(".Output")

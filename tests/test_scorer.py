@@ -1,12 +1,19 @@
 """Scores, devices, and what must not change a score."""
 
+import math
 import random
+import re
+import subprocess
+import sys
+from pathlib import Path
 
+import numpy
 import pytest
 import torch
 from conftest import GOLDEN, LOSSY, golden_rows
-from PIL import Image
+from PIL import Image, ImageOps
 
+import longclip_cli
 from longclip_cli.encoding import chunks
 from longclip_cli.errors import DeviceError, RowError, UsageError
 from longclip_cli.images import load_image
@@ -133,18 +140,129 @@ def test_a_broken_pil_image_is_a_row_error_that_names_its_file(checkpoint, tmp_p
     scorer = LongCLIPScorer.from_pretrained(str(checkpoint), "cpu")
     with Image.open(tmp_path / "cut.jpg") as image, pytest.raises(RowError, match=r"cut\.jpg .*truncated"):
         scorer.encode_images([image])
-    with pytest.raises(RowError, match="too many pixels: a PIL image has 12544000 pixels once resized"):
-        limit_and_encode(scorer)
 
 
-def limit_and_encode(scorer):
-    """Encodes an image of 1,000 pixels that would be resized to 12 million."""
-    before = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = 10_000_000
-    try:
-        scorer.encode_images([Image.new("RGB", (1000, 1))])
-    finally:
-        Image.MAX_IMAGE_PIXELS = before
+PICTURE = Image.effect_noise((40, 30), 100).convert("RGB")
+
+
+@pytest.fixture(scope="module")
+def scorer():
+    return LongCLIPScorer.from_pretrained("demo", "cpu", max_pixels=10_000)
+
+
+@pytest.mark.parametrize("image", [PICTURE, PICTURE.convert("L"), PICTURE.rotate(90, expand=True)])
+def test_arrays_score_as_the_images_that_they_hold(scorer, image):
+    array = numpy.asarray(image)
+    assert scorer.score([array, array[::1, ::-1]], ["noise"] * 2) == pytest.approx(
+        scorer.score([image, ImageOps.mirror(image)], ["noise"] * 2), abs=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("array", "given"),
+    [
+        (numpy.zeros((40, 30, 3)), "float64 of shape (40, 30, 3)"),
+        (numpy.zeros((40, 30), bool), "bool of shape (40, 30)"),
+        (numpy.zeros((3, 40, 30), numpy.uint8), "uint8 of shape (3, 40, 30)"),
+        (numpy.zeros((40, 30, 4), numpy.uint8), "uint8 of shape (40, 30, 4)"),
+        (numpy.zeros(30, numpy.uint8), "uint8 of shape (30,)"),
+        (numpy.zeros((0, 30, 3), numpy.uint8), "uint8 of shape (0, 30, 3)"),
+    ],
+)
+def test_an_array_that_is_no_image_is_refused(scorer, array, given):
+    with pytest.raises(RowError) as failure:
+        scorer.encode_images([array])
+    assert str(failure.value) == (
+        f"image: not an array of pixels: 'images[0]' is {given}; give uint8, [H, W, 3] or [H, W]"
+    )
+
+
+@pytest.mark.parametrize(
+    ("image", "text", "error"),
+    [
+        (PICTURE, None, "text: not a string: 'texts[1]' is null"),
+        (PICTURE, "", "text: blank: 'texts[1]'"),
+        (PICTURE, " \n", "text: blank: 'texts[1]'"),
+        (PICTURE, ("a", "b"), "text: not a string: 'texts[1]' is tuple"),
+        (None, "noise", "image: not a path: 'images[1]' is null"),
+        ("", "noise", "image: not a path: 'images[1]' is blank"),
+        (b"a.png", "noise", "image: not a path: 'images[1]' is bytes"),
+        ("https://example.org/a.png", "noise", "image: URLs are not read: https://example.org/a.png"),
+        ("no/such.png", "noise", "image: no such file: no/such.png"),
+        (
+            Image.new("RGB", (101, 100)),
+            "noise",
+            "image: too many pixels: images[1] has 10100 pixels, --max-pixels is 10000",
+        ),
+        (
+            Image.new("RGB", (500, 1)),
+            "noise",
+            "image: too many pixels: images[1] has 2178000 pixels once resized, --max-pixels is 10000",
+        ),
+    ],
+)
+def test_a_bad_pair_is_an_error_and_can_be_returned(scorer, image, text, error):
+    images, texts = [PICTURE, image, PICTURE], ["noise", text, "nothing"]
+    scores = scorer.score(images, texts, errors="return")
+    assert [scores[0], scores[2]] == pytest.approx(scorer.score([PICTURE] * 2, ["noise", "nothing"]), abs=1e-6)
+    assert isinstance(scores[1], RowError)
+    assert str(scores[1]) == error
+    with pytest.raises(RowError) as failure:
+        scorer.score(images, texts)
+    assert str(failure.value) == error
+
+
+def test_pairs_that_are_all_bad_are_all_returned(scorer):
+    assert [str(error) for error in scorer.score(["a.png"], [""], errors="return")] == ["image: no such file: a.png"]
+    assert scorer.score([], [], errors="return") == scorer.score([], []) == []
+
+
+def test_a_way_to_treat_errors_that_does_not_exist_is_refused(scorer):
+    with pytest.raises(ValueError, match="errors is 'ignore'; it can be 'raise' or 'return'"):
+        scorer.score([], [], errors="ignore")
+
+
+@pytest.mark.parametrize("image", [PICTURE, numpy.asarray(PICTURE), numpy.asarray(PICTURE.convert("L"))])
+def test_one_image_is_not_taken_for_several(scorer, image):
+    with pytest.raises(TypeError, match="where a list belongs"):
+        scorer.encode_images(image)
+
+
+def test_a_pair_without_a_number_is_an_error(scorer, monkeypatch):
+    monkeypatch.setattr("longclip_cli.scorer.scores_of", lambda _: [math.nan, 0.5])
+    assert [str(score)[:10] for score in scorer.score([PICTURE] * 2, ["a", "b"], errors="return")] == [
+        "score: the",
+        "0.5",
+    ]
+    with pytest.raises(RowError, match="the network gave no number"):
+        scorer.score([PICTURE] * 2, ["a", "b"])
+
+
+def test_the_pixel_limit_holds_without_pillow_s(scorer, tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    Image.new("RGB", (101, 100)).save(tmp_path / "a.png")
+    with pytest.raises(RowError, match="has 10100 pixels, --max-pixels is 10000"):
+        scorer.encode_images([tmp_path / "a.png"])
+    assert LongCLIPScorer.from_pretrained("demo", "cpu").encode_images([tmp_path / "a.png"]).shape == (1, 64)
+
+
+def test_the_readme_s_python_runs_as_it_stands(checkpoint, tmp_path):
+    """With the demo model in place of one that would be downloaded."""
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    (block,) = re.findall(r"```python\n(from longclip_cli import LongCLIPScorer\n.*?)```", readme, re.DOTALL)
+    for name in re.findall(r'"(\w+\.(?:png|jpg))"', block):
+        PICTURE.save(tmp_path / name)
+    code = block.replace('"longclip-l-336"', '"demo"')
+    assert code != block
+    check = "\nprint(images.shape, texts.shape, (images @ texts.T).shape)"
+    run = subprocess.run([sys.executable, "-c", code + check], capture_output=True, cwd=tmp_path, check=True)
+    assert run.stdout.decode() == "torch.Size([2, 64]) torch.Size([2, 64]) torch.Size([2, 2])\n"
+
+
+@pytest.mark.parametrize("name", longclip_cli.__all__)
+def test_every_public_name_can_be_imported_from_the_package(name):
+    code = f"from longclip_cli import {name}; print({name})"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
 
 
 def test_a_precision_that_does_not_exist_is_wrong_usage(checkpoint):

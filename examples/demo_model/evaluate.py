@@ -1,8 +1,8 @@
-"""Measures the demo model on scenes it has never seen.
+"""Measure the demo model on scenes that it was not trained on.
 
     python examples/demo_model/evaluate.py [MODEL]
 
-Prints how often the right caption of a picture scores higher than the same caption with one thing changed, and
+Prints how often the right caption of a picture scores higher than the same caption with one thing changed. Also prints
 how often, among a hundred scenes, a picture finds its caption and a caption its picture.
 """
 
@@ -17,13 +17,13 @@ from torch import Tensor
 
 from longclip_cli.scorer import LongCLIPScorer
 
-HELD_OUT_SEED = 77_000_248  # training counts from another
+HELD_OUT_SEED = 77_000_248  # the training uses a different seed
 PAIRS = 1000
 GALLERY = 100
 
 
 def main(model: str = "demo") -> None:
-    """Prints the measures."""
+    """Print the results."""
     scorer = LongCLIPScorer.from_pretrained(model, "cpu", "fp32")
     rng = random.Random(HELD_OUT_SEED)
     examples = [random_example(rng) for _ in range(PAIRS)]

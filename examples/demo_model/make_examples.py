@@ -1,8 +1,8 @@
-"""Draws examples/scenes.jsonl and its pictures: ten scenes, each with a right caption and two wrong ones.
+"""Draw examples/scenes.jsonl and its pictures: ten scenes, each with a right caption and two wrong ones.
 
     python examples/demo_model/make_examples.py
 
-They are the first ten of their seed; none was chosen.
+They are the first ten scenes of the seed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SCENES = 10
 
 
 def main() -> None:
-    """Writes the files."""
+    """Write the files."""
     rng = random.Random(SEED)
     (EXAMPLES / "scenes").mkdir(exist_ok=True)
     rows = []

@@ -1,8 +1,8 @@
-"""Scenes of coloured shapes, their pictures and their captions, drawn from a seeded generator.
+"""Make scenes of coloured shapes, their pictures and their captions from a seeded generator.
 
 A scene is a coloured background with groups of one to three equal shapes in some of the nine fields of a
-three by three grid. Its long caption has a sentence for the background and one for each group, in any order,
-between sentences that say nothing, so that what tells one scene from another is spread over 80 to 220 tokens.
+three by three grid. Its long caption has one sentence for the background and one for each group, in any order, between
+sentences without information. So the facts of a scene are spread over 80 to 220 tokens.
 """
 
 from __future__ import annotations
@@ -67,34 +67,34 @@ class Group:
     shape: str
 
     def phrase(self) -> str:
-        """What is there, such as `two small red stars`."""
+        """Return the words for the group, such as `two small red stars`."""
         shape = self.shape if self.count == "one" else PLURALS.get(self.shape, f"{self.shape}s")
         return f"{self.count} {self.size} {self.colour} {shape}"
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A background and the groups on it, each in a field of its own."""
+    """A background and the groups on it, each in its own field."""
 
     background: str
     groups: tuple[Group, ...]
 
 
 def random_scene(rng: random.Random) -> Scene:
-    """A scene of four to six groups."""
+    """Return a scene of four to six groups."""
     places = rng.sample(PLACES, rng.randint(4, 6))
     return Scene(rng.choice(list(BACKGROUNDS)), tuple(random_group(rng, place) for place in places))
 
 
 def random_group(rng: random.Random, place: str) -> Group:
-    """Any group for a place."""
+    """Return a random group for a place."""
     return Group(
         place, rng.choice(list(COUNTS)), rng.choice(list(SIZES)), rng.choice(list(COLOURS)), rng.choice(SHAPES)
     )
 
 
 def change_one_attribute(rng: random.Random, scene: Scene, index: int | None = None) -> Scene:
-    """The scene with one attribute of one group (`index`, or any) or its background changed.
+    """Return the scene with one change: an attribute of one group (`index`, or a random one), or the background.
 
     The group keeps its number, so that the captions of both scenes differ in one place.
     """
@@ -118,12 +118,12 @@ def change_one_attribute(rng: random.Random, scene: Scene, index: int | None = N
 
 
 def other(rng: random.Random, values: list[str], value: str) -> str:
-    """One of some values, but not this one."""
+    """Return one of the values that is not `value`."""
     return rng.choice([candidate for candidate in values if candidate != value])
 
 
 def draw(rng: random.Random, scene: Scene, size: int = PICTURE_SIZE) -> Image.Image:
-    """The scene's picture, `size` x `size` pixels; the generator moves and tints the shapes a little."""
+    """Return the scene's picture, `size` x `size` pixels; shapes are moved and tinted slightly at random."""
     image = Image.new("RGB", (size, size), tint(rng, BACKGROUNDS[scene.background]))
     canvas = ImageDraw.Draw(image)
     field = size / 3
@@ -137,7 +137,7 @@ def draw(rng: random.Random, scene: Scene, size: int = PICTURE_SIZE) -> Image.Im
 
 
 def tint(rng: random.Random, colour: tuple[int, int, int]) -> tuple[int, int, int]:
-    """The colour, a little off."""
+    """Return the colour with each channel changed by up to 12."""
     red, green, blue = (min(255, max(0, channel + rng.randint(-12, 12))) for channel in colour)
     return red, green, blue
 
@@ -145,7 +145,7 @@ def tint(rng: random.Random, colour: tuple[int, int, int]) -> tuple[int, int, in
 def draw_shape(
     canvas: ImageDraw.ImageDraw, shape: str, x: float, y: float, radius: float, colour: tuple[int, int, int]
 ) -> None:
-    """One filled shape around a centre."""
+    """Draw one filled shape around a centre."""
     r = radius
     if shape == "circle":
         canvas.ellipse((x - r, y - r, x + r, y + r), fill=colour)
@@ -199,9 +199,9 @@ FILLERS = (
 
 @dataclass(frozen=True)
 class Wording:
-    """How a caption says things: all that is random about it, so that two scenes can be told alike.
+    """All random choices of a caption, so that two scenes can be described with the same words.
 
-    `told` holds the numbers of the groups in the order they are told in, and -1 for the background.
+    `told` holds the numbers of the groups in the order of their sentences, and -1 for the background.
     The other tuples have an element for each of those.
     """
 
@@ -213,7 +213,7 @@ class Wording:
 
 
 def long_wording(rng: random.Random, scene: Scene) -> Wording:
-    """A wording that tells everything in 80 to 220 tokens, with sentences between that tell nothing."""
+    """Return a wording that states all facts in 80 to 220 tokens, with sentences without information between."""
     while True:
         told = rng.sample(range(-1, len(scene.groups)), len(scene.groups) + 1)
         candidate = wording(rng, told, fillers=rng.randint(0, len(told)))
@@ -222,13 +222,13 @@ def long_wording(rng: random.Random, scene: Scene) -> Wording:
 
 
 def short_wording(rng: random.Random, scene: Scene, most: int = 2) -> Wording:
-    """A wording that tells one thing or a few, at most `most`, of those there are."""
+    """Return a wording that states one to `most` facts of the scene."""
     count = rng.randint(1, min(most, len(scene.groups) + 1))
     return wording(rng, rng.sample(range(-1, len(scene.groups)), count), fillers=rng.randint(0, count - 1))
 
 
 def wording(rng: random.Random, told: list[int], fillers: int) -> Wording:
-    """A random wording for what is told in this order, with so many sentences between that tell nothing."""
+    """Return a random wording that states `told` in this order, with `fillers` sentences without information."""
     filler_places = set(rng.sample(range(len(told)), fillers))
     return Wording(
         opening=rng.choice(OPENINGS),
@@ -240,7 +240,7 @@ def wording(rng: random.Random, told: list[int], fillers: int) -> Wording:
 
 
 def caption(scene: Scene, wording: Wording) -> str:
-    """The scene told in this wording."""
+    """Return the caption of the scene in this wording."""
     parts = [wording.opening]
     for i, sentence, preposition, filler in zip(
         wording.told, wording.sentences, wording.prepositions, wording.fillers, strict=True
@@ -252,7 +252,7 @@ def caption(scene: Scene, wording: Wording) -> str:
 
 
 def told(scene: Scene, i: int, sentence: str, preposition: str) -> str:
-    """The sentence about one of a scene's groups, or about its background."""
+    """Return the sentence about a group, or about the background if `i` is negative."""
     if i < 0:
         return sentence.format(scene.background)
     group = scene.groups[i]
@@ -266,7 +266,7 @@ CLIP_CONTEXT_LENGTH = 77
 
 @dataclass(frozen=True)
 class Example:
-    """A scene with its long caption, and the same caption with one thing changed in three ways.
+    """A scene with its long caption, and three captions with one thing changed.
 
     `early` differs only within the 77 tokens that CLIP would read, `late` only past them, `anywhere` somewhere.
     """
@@ -279,7 +279,7 @@ class Example:
 
 
 def random_example(rng: random.Random) -> Example:
-    """A random scene, told so that there is something to change on both sides of token 77."""
+    """Return a random scene with facts that can be changed on both sides of token 77."""
     while True:
         scene = random_scene(rng)
         wording = long_wording(rng, scene)
@@ -292,7 +292,7 @@ def random_example(rng: random.Random) -> Example:
 
 
 def differs_only(right: str, wrong: str, *, late: bool) -> bool:
-    """Whether two captions differ only past CLIP's 77 tokens, or only within them."""
+    """Return whether two captions differ only past CLIP's 77 tokens (`late`), or only within them."""
     one, other = (tokenize(text, MAX_TOKENS).ids for text in (right, wrong))
     same_start = one[:CLIP_CONTEXT_LENGTH] == other[:CLIP_CONTEXT_LENGTH]
     same_end = one[CLIP_CONTEXT_LENGTH:] == other[CLIP_CONTEXT_LENGTH:]

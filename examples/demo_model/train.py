@@ -1,11 +1,11 @@
-"""Trains the built-in `demo` model on scenes that it draws as it goes.
+"""Train the built-in `demo` model on scenes that this script draws.
 
     python examples/demo_model/train.py longclip_cli/data/demo.safetensors
 
-Both towers learn to give a scene's code: the sum of fixed random vectors, one for each thing that is so in the
-scene ("the group at the top left is red"). What they give for a picture and for its caption then agree, and
-differ where the caption differs. Each tower has a target of its own from the first step on, which is why this takes
-half an hour on two CPU cores; CLIP's contrastive loss, where each is the other's target, takes far longer.
+Both towers learn the code of a scene: the sum of fixed random vectors, one for each fact ("the group at the top left is
+red"). The features of a picture and of its caption then agree, and a wrong caption has different features. Each tower
+has a fixed target from the first step on, so this takes half an hour on two CPU cores. With CLIP's contrastive loss,
+each tower is the other's target, and training takes far longer.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
 
-from longclip_cli.images import to_pixels
 from longclip_cli.layouts import original_layout
 from longclip_cli.model import LongCLIP, LongCLIPSizes
+from longclip_cli.pixels import to_pixels
 from longclip_cli.tokenizer import END_TOKEN, tokenize
 from longclip_cli.transformer import QUICK_GELU_SCALE, SCALED_FOR_QUICK_GELU, TowerSizes
 
@@ -51,7 +51,7 @@ ALL_FACTS = 7  # groups and background of the fullest scene
 
 
 def code_table() -> dict[tuple[str, ...], Tensor]:
-    """A random unit vector for each thing that can be so in a scene."""
+    """Return a random unit vector for each fact that a scene can have."""
     generator = torch.Generator().manual_seed(SEED)
     facts: list[tuple[str, ...]] = [("background", name) for name in scenes.BACKGROUNDS]
     for place in scenes.PLACES:
@@ -65,7 +65,7 @@ CODES = code_table()
 
 
 def code(scene: Scene, told: tuple[int, ...]) -> Tensor:
-    """The code, `[E]`, of those groups (and, as -1, the background) of a scene that are told."""
+    """Return the code, `[E]`, of the groups in `told`; -1 stands for the background."""
     facts: list[tuple[str, ...]] = []
     for i in told:
         if i < 0:
@@ -88,7 +88,7 @@ class Batch:
 
 
 class Batches(IterableDataset[Batch]):
-    """All batches of a run; more and more is told in the captions."""
+    """All batches of a run; captions get longer during the run."""
 
     def __init__(self, seed: int, steps: int) -> None:
         self.seed = seed
@@ -109,7 +109,7 @@ class Batches(IterableDataset[Batch]):
 
 
 def make_batch(rng: random.Random, pairs: list[tuple[Scene, Wording]]) -> Batch:
-    """The batch of some scenes, each told in a wording."""
+    """Return the batch of these scenes, each with a caption in its wording."""
     token_ids = [tokenize(scenes.caption(scene, wording), SIZES.context_length).ids for scene, wording in pairs]
     longest = max(map(len, token_ids))
     return Batch(
@@ -122,14 +122,14 @@ def make_batch(rng: random.Random, pairs: list[tuple[Scene, Wording]]) -> Batch:
 
 
 def picture(rng: random.Random, scene: Scene) -> Tensor:
-    """A scene's pixels, `[3, n, n]` uint8; one in four as `longclip-score` makes them, the others at less cost."""
+    """Return a scene's pixels, `[3, n, n]` uint8; one in four as `longclip-score` makes them, the others faster."""
     if rng.random() < 0.25:
         return to_pixels(scenes.draw(rng, scene), SIZES.image_size)
     return to_pixels(scenes.draw(rng, scene, 3 * SIZES.image_size).reduce(3), SIZES.image_size)
 
 
 def new_model() -> LongCLIP:
-    """A network with random weights whose blocks begin by changing little; text positions begin as sinusoids."""
+    """Return a network with random weights: blocks start with small outputs, text positions as sinusoids."""
     model = LongCLIP(SIZES)
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):
@@ -155,7 +155,7 @@ def new_model() -> LongCLIP:
 
 
 def code_fit(model: LongCLIP, batch: Batch) -> tuple[Tensor, Tensor]:
-    """The mean cosine between what each tower gives and the code: of the pictures, of the captions."""
+    """Return the mean cosine between features and codes: of the pictures, and of the captions."""
     images = model.encode_image(batch.pixel_values)
     texts = model.encode_text([batch.token_ids], batch.lengths)
     return (
@@ -165,12 +165,12 @@ def code_fit(model: LongCLIP, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def learning_rate_factor(step: int, steps: int) -> float:
-    """Up in a line, level to the middle of the run, down in a line."""
+    """Return the factor of a step: it rises linearly, stays at 1 to the middle of the run, and falls linearly."""
     return min(1.0, (step + 1) / WARM_UP_STEPS, 2 * (1 - step / steps))
 
 
 def train(steps: int, device: torch.device) -> tuple[LongCLIP, Tensor]:
-    """The trained network, and a mask of the tokens it has seen."""
+    """Return the trained network, and a mask of the tokens that occurred."""
     torch.manual_seed(SEED)
     model = new_model().to(device)
     vision = list(model.visual.parameters())
@@ -204,14 +204,14 @@ def train(steps: int, device: torch.device) -> tuple[LongCLIP, Tensor]:
 
 
 def to(batch: Batch, device: torch.device) -> Batch:
-    """The batch on a device."""
+    """Return the batch on a device."""
     return Batch(*(tensor.to(device) for tensor in vars(batch).values()))
 
 
 def published_weights(model: LongCLIP, seen: Tensor) -> dict[str, Tensor]:
-    """The weights as the published LongCLIP checkpoints hold them, in fp16.
+    """Return the weights in the layout of the published LongCLIP checkpoints, in fp16.
 
-    Undoes what loading does. Tokens never seen are zero, and so say nothing.
+    This reverses the changes of loading. Tokens that never occurred are zero, so they have no effect.
     """
     weights = {name: tensor.float().cpu() for name, tensor in model.state_dict().items()}
     for name in weights:
@@ -223,9 +223,9 @@ def published_weights(model: LongCLIP, seen: Tensor) -> dict[str, Tensor]:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description="Train the built-in demo model.")
-    parser.add_argument("output", type=Path, help="where the .safetensors goes")
+    parser.add_argument("output", type=Path, help=".safetensors file to write")
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()

@@ -69,7 +69,7 @@ def skip_kept(lines: Iterator[Line], kept: Iterable[bytes], options: ScoreOption
             )
             raise OutputError(
                 f"cannot resume: the partial output holds a row {number} {where}. "
-                "Run it on the same input, or without --resume to score all rows afresh"
+                "Run it on the same input, or without --resume to score all rows"
             )
         summary.add_kept(line, result)
 

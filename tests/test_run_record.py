@@ -111,7 +111,7 @@ def test_a_kept_score_that_no_run_gives_is_refused(resume, tmp_path):
     ],
     ids=["score", "error"],
 )
-def test_rows_that_have_changed_since_they_were_written_are_refused(resume, change, tmp_path):
+def test_rows_that_have_changed_since_then_are_refused(resume, change, tmp_path):
     run = resume(change)
     assert run.returncode == 1
     assert b"bytes have changed since they were written" in run.stderr
@@ -139,7 +139,7 @@ def test_rows_behind_the_last_recorded_hash_are_kept(tmp_path):
         assert list(output.kept_lines(RECORD)) == [b"one\n", b"two\n", b"three\n"]
 
 
-def test_a_hash_of_rows_that_were_lost_does_not_stop_the_next_resume(tmp_path):
+def test_a_hash_of_lost_rows_does_not_stop_the_next_resume(tmp_path):
     """Scored again, on a GPU, they may differ in the last digit."""
     leave_partial(tmp_path / "o.jsonl", b"one\ntwo\n")
     with (tmp_path / "o.jsonl.partial").open("ab") as file:
@@ -178,7 +178,7 @@ def test_a_record_that_cannot_be_read_is_refused_and_named(resume, tmp_path, con
     assert (tmp_path / "o.jsonl.partial").read_bytes().count(b"\n") == 4
 
 
-def test_a_record_with_fields_that_are_not_known_is_refused_and_named(resume):
+def test_a_record_with_unknown_fields_is_refused_and_named(resume):
     run = resume(record=lambda record: json.dumps(record | {"later": 1}))
     assert run.returncode == 1
     assert b"o.jsonl.run.json, is unreadable" in run.stderr
@@ -204,7 +204,7 @@ def test_a_record_is_read_as_it_was_written(tmp_path):
         assert is_record(path)
 
 
-def test_the_record_of_a_complete_run_names_its_model_device_and_times(tiny_checkpoint, tmp_path):
+def test_the_record_names_model_device_and_times(tiny_checkpoint, tmp_path):
     (tmp_path / "in.jsonl").write_text(jsonl(*ROWS))
     (tmp_path / "model.pt").symlink_to(tiny_checkpoint)
     run = longclip_score("in.jsonl", "-m", "model.pt", "-o", "o.jsonl", "--device", "cpu", cwd=tmp_path)
@@ -216,7 +216,7 @@ def test_the_record_of_a_complete_run_names_its_model_device_and_times(tiny_chec
     assert re.fullmatch(TIME, record["end"])
 
 
-def test_an_output_without_its_record_is_scored_again_and_that_is_said(tiny_checkpoint, tmp_path):
+def test_an_output_without_its_record_is_named_and_scored(tiny_checkpoint, tmp_path):
     (tmp_path / "in.jsonl").write_text(jsonl(*ROWS))
     arguments = ("in.jsonl", "-m", tiny_checkpoint, "-o", "o.jsonl", "--resume", "-q")
     assert longclip_score(*arguments, cwd=tmp_path).stderr == b""

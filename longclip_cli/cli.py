@@ -189,7 +189,7 @@ def run(options: ScoreOptions, *, quiet: bool) -> int:
     """Runs the command and gives its exit status."""
     logging.basicConfig(handlers=[MessageHandler()], level=logging.ERROR)
     logging.getLogger("longclip_cli").setLevel(logging.WARNING)
-    summary, stop = Summary(), Stop()
+    summary, stop = Summary(options.model), Stop()
     status: int = ExitStatus.STOPPED
     try:
         with stop_on_signals(stop):

@@ -99,7 +99,7 @@ class OutputFile(Output):
         if differences := recorded.differences(record):
             raise OutputError(
                 f"{self.path} is the complete output of another run: {'; '.join(differences)}. "
-                "Run it without --resume to score all rows afresh"
+                "Run it without --resume to score all rows"
             )
         return recorded.completion
 
@@ -118,7 +118,7 @@ class OutputFile(Output):
         if differences := recorded.differences(record):
             raise OutputError(
                 f"cannot resume {self.partial}, which another run has left: {'; '.join(differences)}. "
-                "Run it as it was, or without --resume to score all rows afresh"
+                "Run it as it was, or without --resume to score all rows"
             )
         self._is_resumed = True
         with output_errors(self.name), self.partial.open("rb") as lines:
@@ -156,7 +156,7 @@ class OutputFile(Output):
         with output_errors(self.name):
             if not self._is_resumed:
                 if self._has_rows():
-                    log.warning("scoring afresh: the rows of an interrupted run in %s are dropped", self.partial)
+                    log.warning("scoring all rows: the rows of an interrupted run in %s are dropped", self.partial)
                 # In this order, so that a record never stands beside rows of another run.
                 self.partial.unlink(missing_ok=True)
                 self._record_path.unlink(missing_ok=True)

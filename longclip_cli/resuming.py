@@ -4,44 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from longclip_cli import __version__
 from longclip_cli.errors import OutputError, RowError
 from longclip_cli.inputs import Input, Line
 from longclip_cli.options import ScoreOptions
 from longclip_cli.records import encode_record, error_key, parse_line, parse_object
-from longclip_cli.run_record import OUTPUT_FORMAT, RunRecord, file_fingerprint
+from longclip_cli.run_record import OUTPUT_FORMAT, RunRecord
 from longclip_cli.summary import Summary
 
 
-def describe_run(options: ScoreOptions, source: Input, start: str) -> RunRecord:
+def describe_run(options: ScoreOptions, source: Input, start: str, checkpoint: Path | None) -> RunRecord:
     """Return the record of the run that these options ask for and that began at `start`.
 
-    Finds the model, and downloads it if it has to be.
+    `checkpoint` is the file that their model stands for, `None` if no row of the run needs it.
     """
-    from longclip_cli.checkpoint import checkpoint_files, dtype_name, find_checkpoint
-    from longclip_cli.scorer import select_device, select_dtype
-
-    device = select_device(options.device)
-    checkpoint = find_checkpoint(options.model, options.revision)
     return RunRecord(
         input=source.identity,
         image_key=options.image_key,
         text_key=options.text_key,
         output_key=options.output_key,
         image_root=str(options.image_root.resolve()),
-        model_hash=" ".join(map(file_fingerprint, checkpoint_files(checkpoint))),
         max_pixels=str(options.max_pixels),
         fast_decode=on_or_off(options.fast_decode),
         fast_resize=on_or_off(options.fast_resize),
-        precision=dtype_name(select_dtype(options.precision, device)),
         output_format=str(OUTPUT_FORMAT),
         version=__version__,
         model=options.model,
-        model_file=str(checkpoint),
-        device=str(device),
         start=start,
+        **(describe_model(options, checkpoint) if checkpoint else {}),
     )
+
+
+def describe_model(options: ScoreOptions, checkpoint: Path) -> dict[str, Any]:
+    """Return those fields of the record that tell what the model is and how it computes."""
+    from longclip_cli.checkpoint import checkpoint_fingerprint, dtype_name
+    from longclip_cli.scorer import select_device, select_dtype
+
+    device = select_device(options.device)
+    return {
+        "model_hash": checkpoint_fingerprint(checkpoint),
+        "model_file": str(checkpoint),
+        "device": str(device),
+        "precision": dtype_name(select_dtype(options.precision, device)),
+    }
 
 
 def skip_kept(lines: Iterator[Line], kept: Iterable[bytes], options: ScoreOptions, summary: Summary) -> None:
@@ -62,7 +69,7 @@ def skip_kept(lines: Iterator[Line], kept: Iterable[bytes], options: ScoreOption
             )
             raise OutputError(
                 f"cannot resume: the partial output holds a row {number} {where}. "
-                "Run it on the same input, or without --resume to score all rows afresh"
+                "Run it on the same input, or without --resume to score all rows"
             )
         summary.add_kept(line, result)
 

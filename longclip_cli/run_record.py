@@ -36,7 +36,8 @@ class Prefix:
 class RunRecord:
     """All that decides what a run's rows look like, each as a text that can be shown.
 
-    What is not compared informs people, or says how far the run is. `start` and `end` are ISO 8601 times.
+    What is not compared informs people, or says how far the run is. `start` and `end` are ISO 8601 times. The fields
+    of the model are `None` if no row needed it: any model gives the same rows then.
     """
 
     input: str
@@ -44,24 +45,24 @@ class RunRecord:
     text_key: str
     output_key: str
     image_root: str
-    model_hash: str
     max_pixels: str
     fast_decode: str
     fast_resize: str
-    precision: str
     output_format: str
     version: str
     model: str = field(compare=False)  # as the command names it
-    model_file: str = field(compare=False)
-    device: str = field(compare=False)
     start: str = field(compare=False)
+    model_hash: str | None = None
+    precision: str | None = None
+    model_file: str | None = field(default=None, compare=False)
+    device: str | None = field(default=None, compare=False)
     end: str | None = field(default=None, compare=False)
     prefix: Prefix | None = field(default=None, compare=False)
     completion: Completion | None = field(default=None, compare=False)
 
     def differences(self, other: RunRecord) -> list[str]:
         """Return what is not the same in another run, one text each."""
-        names = [field.name for field in fields(self) if field.compare]
+        names = [field.name for field in fields(self) if field.compare and getattr(self, field.name) is not None]
         return [self._difference(other, name) for name in names if getattr(self, name) != getattr(other, name)]
 
     def _difference(self, other: RunRecord, name: str) -> str:

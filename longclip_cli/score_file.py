@@ -63,24 +63,28 @@ def score_into(
 ) -> None:
     """Score an opened input into an output, from where an interrupted run stopped if that is asked for."""
     lines = source.lines()
-    record = None
     if options.resume and output.can_resume:
-        record = summary.record = describe_run(options, source, summary.start)
+        checkpoint = find_model(options, summary)
+        record = summary.record = describe_run(options, source, summary.start, checkpoint)
         # What comes through a pipe can't be told from what came through it another time.
         if not source.is_live and (completion := output.completion(record)):
             summary.already_complete = completion
             return
         skip_kept(lines, output.kept_lines(record), options, summary)
-        chunks = scored_rows(lines, source, options, summary, progress, stop)
+        chunks = scored_rows(lines, source, options, checkpoint, summary, progress, stop)
     else:
         start = read_start(source, lines)
         failed = failed_rows(start.lines, options)
         check_start(start, failed, source)
         if start.is_whole and len(failed) == len(start.lines):  # no row needs the model
             chunks = (chunk for chunk in [failed] if chunk)
+            record = describe_run(options, source, summary.start, None)
         else:
-            chunks = scored_rows(chain(start.lines, start.rest), source, options, summary, progress, stop)
-            record = summary.record = describe_run(options, source, summary.start)
+            checkpoint = find_model(options, summary)
+            lines = chain(start.lines, start.rest)
+            chunks = scored_rows(lines, source, options, checkpoint, summary, progress, stop)
+            record = describe_run(options, source, summary.start, checkpoint)
+        summary.record = record
     with closing(chunks):
         output.begin(record)
         summary.has_begun = stop.rows_flow = True
@@ -178,11 +182,24 @@ def blocks(rows: Iterable[bytes]) -> Iterator[bytes]:
         yield b"".join(block)
 
 
+def find_model(options: ScoreOptions, summary: Summary) -> Path:
+    """Return the checkpoint file of the options' model, downloaded if need be; once in a run.
+
+    What is recorded is then what is loaded. A device that is not there is noticed before a download.
+    """
+    with summary.stopwatch.measure("loading the model"):
+        from longclip_cli.checkpoint import find_checkpoint
+        from longclip_cli.scorer import select_device
+
+        select_device(options.device)
+        return find_checkpoint(options.model, options.revision)
+
+
 def scored_rows(
     lines: Iterator[Line],
     source: Input,
     options: ScoreOptions,
-    checkpoint: Callable[[], Path],
+    checkpoint: Path,
     summary: Summary,
     progress: Progress,
     stop: Stop,
@@ -191,10 +208,11 @@ def scored_rows(
     with summary.stopwatch.measure("loading the model"):
         from longclip_cli.loading import RowLoader
         from longclip_cli.pipeline import score_lines
-        from longclip_cli.scorer import LongCLIPScorer, select_device
+        from longclip_cli.scorer import LongCLIPScorer
 
-        device = select_device(options.device)  # one that is not there is noticed before the model is downloaded
-        scorer = LongCLIPScorer.from_pretrained(checkpoint(), device, options.precision, batch_size=options.batch_size)
+        scorer = LongCLIPScorer.from_pretrained(
+            checkpoint, options.device, options.precision, batch_size=options.batch_size
+        )
         sizes = scorer.model.sizes
         load = RowLoader(options, image_size=sizes.image_size, context_length=sizes.context_length)
     progress.start(source.size, summary.kept_offset)

@@ -30,7 +30,8 @@ BINS = 10_000  # of the histogram that percentiles are read from: they are exact
 class Summary:
     """Counts of a run's rows, their scores and failures, and where its time went."""
 
-    def __init__(self) -> None:
+    def __init__(self, model: str | None = None) -> None:
+        self.model = model  # as the command names it
         self.rows = 0
         self.scored = 0
         self.kept = 0  # rows that an interrupted run had left
@@ -108,7 +109,8 @@ class Summary:
         """The summary as `--summary` writes it; scores are absent when there are none, times are in seconds."""
         return {
             "version": __version__,
-            **{name: getattr(self.record, name, None) for name in ("model", "model_file", "device", "precision")},
+            "model": self.model,
+            **{name: getattr(self.record, name, None) for name in ("model_file", "device", "precision")},
             "start": self.start,
             "end": now(),
             "complete": self.is_complete,
@@ -144,7 +146,7 @@ class Summary:
         values = self.as_dict()
         rate = f" ({self.rows_per_second:,.1f} rows/s with the model loaded)" if self.rows_per_second else ""
         lines = [f"{self.rows:,} rows in {self.seconds:.1f} s{rate}: {self.scored:,} scored, {self.failed:,} failed"]
-        if self.record:
+        if self.record and self.record.device:
             lines.append("  model   {model} ({model_file}) on {device}, {precision}".format(**values))
         lines.append("  run     {start} to {end}, version {version}".format(**values))
         if self.kept:

@@ -13,8 +13,8 @@ from longclip_cli.output_file import open_output
 from longclip_cli.run_record import Completion, RunRecord
 from longclip_cli.side_files import check_output, side_files
 
-COMPARED = ("in.jsonl", "image_path", "text", "clip_score", "/", "hash", "9", "off", "off", "fp32", "1", "0")
-RECORD = RunRecord(*COMPARED, model="model", model_file="model.pt", device="cpu", start="2026-01-01T00:00:00+00:00")
+COMPARED = ("in.jsonl", "image_path", "text", "clip_score", "/", "9", "off", "off", "1", "0")
+RECORD = RunRecord(*COMPARED, model="model", start="2026-01-01T00:00:00+00:00", model_hash="hash", precision="fp32")
 
 
 def write(path, content, record=RECORD):

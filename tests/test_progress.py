@@ -77,7 +77,7 @@ def test_the_bar_of_a_resumed_run_begins_at_what_is_kept(monkeypatch):
     shown.close()
 
 
-def test_a_resumed_run_says_its_own_rate_and_starts_its_bar_there(tiny_checkpoint, tmp_path):
+def test_the_bar_of_the_command_starts_at_what_is_kept(tiny_checkpoint, tmp_path):
     program = """
 from longclip_cli import progress
 from longclip_cli.cli import main
@@ -114,7 +114,7 @@ def test_a_run_that_scored_no_row_has_no_rate():
     assert "(20,000.0 rows/s with the model loaded)" in str(summary)
 
 
-def test_the_summary_names_model_device_precision_version_and_times(tiny_checkpoint, tmp_path):
+def test_the_summary_names_model_device_version_and_times(tiny_checkpoint, tmp_path):
     run = longclip_score(
         "-m", tiny_checkpoint, "--device", "cpu", "--summary", "s.json", input=jsonl(ROW), cwd=tmp_path
     )
@@ -128,7 +128,13 @@ def test_the_summary_names_model_device_precision_version_and_times(tiny_checkpo
     assert re.search(f"  run     {TIME} to {TIME}, version {re.escape(__version__)}\n", shown)
 
 
-def test_messages_in_a_log_file_are_time_stamped_and_others_are_not(tmp_path):
+def test_the_summary_of_a_failed_start_names_its_model(tmp_path):
+    longclip_score("-m", "missing.pt", "--summary", "s.json", input=jsonl(ROW), cwd=tmp_path)
+    values = json.loads((tmp_path / "s.json").read_text())
+    assert (values["model"], values["device"], values["complete"]) == ("missing.pt", None, False)
+
+
+def test_messages_are_time_stamped_in_a_log_file_only(tmp_path):
     for line, pattern in {
         "2>> log": f"longclip-score: {TIME} cannot read",
         "2>&1 | cat > log": "longclip-score: cannot",
@@ -139,7 +145,7 @@ def test_messages_in_a_log_file_are_time_stamped_and_others_are_not(tmp_path):
 
 
 @pytest.mark.parametrize("key", ["größe", b"gr\xf6sse".decode("utf-8", "surrogateescape")])
-def test_a_summary_is_utf_8_whatever_the_locale(tiny_checkpoint, tmp_path, key):
+def test_a_summary_is_utf_8_in_any_locale(tiny_checkpoint, tmp_path, key):
     """Also where a name from the command line is not UTF-8."""
     locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     run = longclip_score(

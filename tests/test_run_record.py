@@ -32,6 +32,13 @@ def test_another_model_is_named_and_not_hashed():
     assert RECORD.differences(other) == ["its model was model, not another"]
 
 
+def test_a_run_that_needed_no_model_is_the_same_with_any():
+    without = replace(RECORD, model_hash=None, precision=None)
+    assert without.differences(RECORD) == []
+    assert RECORD.differences(without) == ["its model hash was hash, not None", "its precision was fp32, not None"]
+    assert without.differences(replace(RECORD, text_key="caption")) == ["its text key was text, not caption"]
+
+
 @pytest.fixture(scope="module")
 def interrupted(tiny_checkpoint, tmp_path_factory):
     """A folder with what a run has left that stopped at its fourth row, and its arguments."""
@@ -104,7 +111,7 @@ def test_a_kept_score_that_no_run_gives_is_refused(resume, tmp_path):
     ],
     ids=["score", "error"],
 )
-def test_rows_that_have_changed_since_they_were_written_are_refused(resume, change, tmp_path):
+def test_rows_that_have_changed_since_then_are_refused(resume, change, tmp_path):
     run = resume(change)
     assert run.returncode == 1
     assert b"bytes have changed since they were written" in run.stderr
@@ -132,7 +139,7 @@ def test_rows_behind_the_last_recorded_hash_are_kept(tmp_path):
         assert list(output.kept_lines(RECORD)) == [b"one\n", b"two\n", b"three\n"]
 
 
-def test_a_hash_of_rows_that_were_lost_does_not_stop_the_next_resume(tmp_path):
+def test_a_hash_of_lost_rows_does_not_stop_the_next_resume(tmp_path):
     """Scored again, on a GPU, they may differ in the last digit."""
     leave_partial(tmp_path / "o.jsonl", b"one\ntwo\n")
     with (tmp_path / "o.jsonl.partial").open("ab") as file:
@@ -171,7 +178,7 @@ def test_a_record_that_cannot_be_read_is_refused_and_named(resume, tmp_path, con
     assert (tmp_path / "o.jsonl.partial").read_bytes().count(b"\n") == 4
 
 
-def test_a_record_with_fields_that_are_not_known_is_refused_and_named(resume):
+def test_a_record_with_unknown_fields_is_refused_and_named(resume):
     run = resume(record=lambda record: json.dumps(record | {"later": 1}))
     assert run.returncode == 1
     assert b"o.jsonl.run.json, is unreadable" in run.stderr
@@ -197,7 +204,7 @@ def test_a_record_is_read_as_it_was_written(tmp_path):
         assert is_record(path)
 
 
-def test_the_record_of_a_complete_run_names_its_model_device_and_times(tiny_checkpoint, tmp_path):
+def test_the_record_names_model_device_and_times(tiny_checkpoint, tmp_path):
     (tmp_path / "in.jsonl").write_text(jsonl(*ROWS))
     (tmp_path / "model.pt").symlink_to(tiny_checkpoint)
     run = longclip_score("in.jsonl", "-m", "model.pt", "-o", "o.jsonl", "--device", "cpu", cwd=tmp_path)
@@ -209,7 +216,7 @@ def test_the_record_of_a_complete_run_names_its_model_device_and_times(tiny_chec
     assert re.fullmatch(TIME, record["end"])
 
 
-def test_an_output_without_its_record_is_scored_again_and_that_is_said(tiny_checkpoint, tmp_path):
+def test_an_output_without_its_record_is_named_and_scored(tiny_checkpoint, tmp_path):
     (tmp_path / "in.jsonl").write_text(jsonl(*ROWS))
     arguments = ("in.jsonl", "-m", tiny_checkpoint, "-o", "o.jsonl", "--resume", "-q")
     assert longclip_score(*arguments, cwd=tmp_path).stderr == b""
@@ -226,3 +233,24 @@ def test_an_output_without_its_record_is_scored_again_and_that_is_said(tiny_chec
     run = longclip_score(*arguments, cwd=tmp_path)
     assert b"o.jsonl has 7 bytes, not " in run.stderr
     assert len(parse_jsonl((tmp_path / "o.jsonl").read_bytes())) == 3
+
+
+def test_a_run_that_needed_no_model_leaves_what_can_be_resumed(tiny_checkpoint, tmp_path):
+    (tmp_path / "in.jsonl").write_text(jsonl(*[{"image_path": "late.png", "text": "A cat"}] * 3))
+    arguments = ("in.jsonl", "-o", "o.jsonl", "--resume", "--image-root", tmp_path)
+    stopped = longclip_score(*arguments, "-m", "missing.pt", "--max-errors", 0, cwd=tmp_path)
+    assert b"--resume to go on" in stopped.stderr
+    for _ in range(2):  # the second finds nothing to do
+        run = longclip_score(*arguments, "-m", tiny_checkpoint, cwd=tmp_path)
+        assert run.returncode == 3
+        assert b"without its run record" not in run.stderr
+    assert b"nothing to do" in run.stderr
+
+
+def test_an_empty_output_is_complete_and_has_a_record(tmp_path, tiny_checkpoint):
+    (tmp_path / "in.jsonl").touch()
+    arguments = ("in.jsonl", "-o", "o.jsonl", "-m", tiny_checkpoint, "--resume")
+    assert longclip_score(*arguments, cwd=tmp_path).returncode == 0
+    run = longclip_score(*arguments, cwd=tmp_path)
+    assert run.returncode == 0
+    assert run.stderr == b"longclip-score: nothing to do: o.jsonl is complete (0 rows, 0 of them failed)\n"

@@ -21,10 +21,10 @@ from corpus import captions, checkpoint_path, write_rows
 from operations import image_operations, text_operations
 from processes import COMMAND, ToolRun, run_script, run_tool, seconds_to_first_line
 
-from longclip_cli.images import load_image
-from longclip_cli.sizes import sizes_from_shapes
-from longclip_cli.state_dict import read_state_dict
-from longclip_cli.tokenizer import byte_pair_encoder, tokenize
+from longclip_cli.checkpoints.sizes import sizes_from_shapes
+from longclip_cli.checkpoints.state_dict import read_state_dict
+from longclip_cli.models.tokenizer import byte_pair_encoder, tokenize
+from longclip_cli.pipeline.images import load_image
 
 SHAPES = ("ViT-B/16", "ViT-L/14@336")
 LONG, SHORT = 88, 10  # words in a caption, on average

@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from longclip_cli.layouts import network_layout
+from longclip_cli.checkpoints.layouts import network_layout
 
 SEED = 20240322
 MEGAPIXELS = (0.3, 2.0)

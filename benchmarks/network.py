@@ -16,9 +16,9 @@ from collections import deque
 import torch
 from operations import image_operations, product_rate, text_operations
 
-from longclip_cli.encoding import chunks
-from longclip_cli.loading import Pair
-from longclip_cli.remembering import ImageInput, TextInput
+from longclip_cli.pipeline.cache import ImageInput, TextInput
+from longclip_cli.pipeline.encode import chunks
+from longclip_cli.pipeline.load import Pair
 from longclip_cli.scorer import LongCLIPScorer, PendingScores
 
 LENGTHS = range(24, 165)  # tokens, 94 on average

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 
 import torch
 
-from longclip_cli.model import LongCLIPSizes
-from longclip_cli.transformer import TowerSizes
+from longclip_cli.models.clip import LongCLIPSizes
+from longclip_cli.models.transformer import TowerSizes
 
 PRODUCT_SIDE = {"cpu": 2048, "cuda": 8192}
 PRODUCTS_TIMED = 15

@@ -16,7 +16,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from longclip_cli import LongCLIPScorer
-from longclip_cli.tokenizer import tokenize
+from longclip_cli.models.tokenizer import tokenize
 
 EXAMPLES = Path(__file__).parent
 SCENE = "scenes/04.png"

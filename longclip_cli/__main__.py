@@ -1,5 +1,5 @@
 """`python -m longclip_cli` is `longclip-score`."""
 
-from longclip_cli.cli import main
+from longclip_cli.cli.score import main
 
 main()

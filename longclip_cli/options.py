@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from longclip_cli.errors import UsageError
-from longclip_cli.inputs import STANDARD_STREAM
-from longclip_cli.records import error_key
-from longclip_cli.side_files import side_files
+from longclip_cli.formats.jsonl import error_key
+from longclip_cli.storage.side_files import side_files
+from longclip_cli.storage.source import STANDARD_STREAM
 
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
 DEFAULT_MODEL = "BeichenZhang/LongCLIP-L-336px"

@@ -14,13 +14,14 @@ from typing import Literal, get_args, overload
 import torch
 from torch import Tensor
 
-from longclip_cli.checkpoint import load_model
-from longclip_cli.encoding import Encoder
+from longclip_cli.checkpoints.load import load_model
 from longclip_cli.errors import DeviceError, RowError, UsageError
-from longclip_cli.loading import Pair
-from longclip_cli.model import LongCLIP
+from longclip_cli.models.clip import LongCLIP
+from longclip_cli.models.tokenizer import byte_pair_encoder
 from longclip_cli.options import ScoreOptions
-from longclip_cli.sources import (
+from longclip_cli.pipeline.encode import Encoder
+from longclip_cli.pipeline.load import Pair
+from longclip_cli.python_inputs import (
     Errors,
     ImageSource,
     check_several,
@@ -28,7 +29,6 @@ from longclip_cli.sources import (
     load_image_source,
     load_text_source,
 )
-from longclip_cli.tokenizer import byte_pair_encoder
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 BATCHES_IN_CHUNK = 3

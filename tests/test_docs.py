@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import COMMAND, ENVIRONMENT, jsonl, longclip_score, parse_jsonl
+from helpers import COMMAND, ENVIRONMENT, jsonl, longclip_score, parse_jsonl
 
 from longclip_cli import LongCLIPScorer, __version__
 

@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy
 import pytest
 import torch
-from conftest import GOLDEN, LOSSY, golden_rows
+from helpers import GOLDEN, LOSSY, golden_rows
 from PIL import Image, ImageOps
 
 import longclip_cli
-from longclip_cli.encoding import chunks
 from longclip_cli.errors import DeviceError, RowError, UsageError
-from longclip_cli.images import load_image
-from longclip_cli.loading import Pair, load_text
-from longclip_cli.remembering import ImageInput
+from longclip_cli.pipeline.cache import ImageInput
+from longclip_cli.pipeline.encode import chunks
+from longclip_cli.pipeline.images import load_image
+from longclip_cli.pipeline.load import Pair, load_text
 from longclip_cli.scorer import LongCLIPScorer, scores_of, select_device, select_dtype
 
 CPU = torch.device("cpu")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from PIL import Image, ImageDraw
 
-from longclip_cli.tokenizer import tokenize
+from longclip_cli.models.tokenizer import tokenize
 
 COLOURS = {
     "red": (214, 32, 38),

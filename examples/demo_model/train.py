@@ -26,11 +26,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
 
-from longclip_cli.layouts import original_layout
-from longclip_cli.model import LongCLIP, LongCLIPSizes
-from longclip_cli.pixels import to_pixels
-from longclip_cli.tokenizer import END_TOKEN, tokenize
-from longclip_cli.transformer import QUICK_GELU_SCALE, SCALED_FOR_QUICK_GELU, TowerSizes
+from longclip_cli.checkpoints.layouts import original_layout
+from longclip_cli.models.clip import LongCLIP, LongCLIPSizes
+from longclip_cli.models.tokenizer import END_TOKEN, tokenize
+from longclip_cli.models.transformer import QUICK_GELU_SCALE, SCALED_FOR_QUICK_GELU, TowerSizes
+from longclip_cli.pipeline.pixels import to_pixels
 
 SIZES = LongCLIPSizes(
     embed_dim=64,

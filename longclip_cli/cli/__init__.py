@@ -1,0 +1,1 @@
+"""The commands: options in; messages and exit status out."""

@@ -1,0 +1,1 @@
+"""Bytes to rows, and rows with their results to bytes."""

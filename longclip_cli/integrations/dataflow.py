@@ -1,0 +1,131 @@
+"""`LongCLIPEvaluator`, DataFlow's operator of that name, on this package's pipeline.
+
+It is called as DataFlow's own, and works with DataFlow's storages and any other that reads and writes a pandas
+dataframe; neither of the two packages is imported here.
+
+    from longclip_cli.integrations.dataflow import LongCLIPEvaluator
+
+    evaluator = LongCLIPEvaluator(ckpt_path="longclip-L@336px.pt")
+    evaluator.run(storage, image_key="image_path", text_key="text", output_key="clip_score")
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from threading import Event
+from typing import Any, Protocol
+
+import orjson
+
+from longclip_cli.errors import InputError, RowError, UsageError
+from longclip_cli.formats.jsonl import SCORE_DECIMALS, error_key
+from longclip_cli.options import DEFAULT_MODEL, ScoreOptions
+from longclip_cli.pipeline.load import RowLoader
+from longclip_cli.pipeline.score import ScoredRow, score_lines
+from longclip_cli.scorer import LongCLIPScorer
+from longclip_cli.stopwatch import Stopwatch
+from longclip_cli.storage.source import Line
+
+
+class Storage(Protocol):
+    """What the operator needs of a DataFlow storage."""
+
+    def read(self, output_type: str) -> Any:
+        """The data as a pandas dataframe, for `output_type` "dataframe"."""
+
+    def write(self, data: Any) -> Any:
+        """Takes the dataframe of this step."""
+
+
+class LongCLIPEvaluator:
+    """Adds to each row of a dataframe how well its text fits its image, from 0 to 1.
+
+    `ckpt_path`, or `model_name`, is whatever `longclip-score --model` takes; `device` is a PyTorch device, by default
+    CUDA if there is one. Raises `CheckpointError` and `DeviceError`.
+    """
+
+    def __init__(
+        self, ckpt_path: str | None = None, device: str | None = None, *, model_name: str | None = None
+    ) -> None:
+        if ckpt_path and model_name:
+            raise UsageError("ckpt_path and model_name are two names for one thing: give one")
+        self._scorer = LongCLIPScorer.from_pretrained(ckpt_path or model_name or DEFAULT_MODEL, device)
+
+    @staticmethod
+    def get_desc(lang: str = "zh") -> str:
+        """What the operator does, in Chinese or English, for DataFlow's lists of operators."""
+        return "LongCLIP 长文本图文对齐分数" if lang == "zh" else "How well a long text fits its image, by LongCLIP."
+
+    def run(
+        self,
+        storage: Storage,
+        image_key: str = ScoreOptions.image_key,
+        text_key: str = ScoreOptions.text_key,
+        output_key: str = ScoreOptions.output_key,
+        *,
+        input_image_key: str | None = None,
+        input_text_key: str | None = None,
+    ) -> list[str]:
+        """Scores the storage's dataframe and writes it back with the column `output_key`, whose name is returned.
+
+        A row that cannot be scored holds null there; only if there are such rows, a column with `_error` added to the
+        name says why. `input_image_key` and `input_text_key` are what later DataFlow versions call the first two keys.
+        Raises `InputError` if there are no such columns.
+        """
+        image_key, text_key = input_image_key or image_key, input_text_key or text_key
+        options = ScoreOptions(image_key=image_key, text_key=text_key, output_key=output_key)
+        dataframe = storage.read("dataframe")
+        columns = list(dataframe.columns)
+        if missing := [key for key in (image_key, text_key) if key not in columns]:
+            raise InputError(f"no column {' and no column '.join(missing)}; there are {', '.join(map(str, columns))}")
+        results = [
+            row.result for row in self._scored(zip(dataframe[image_key], dataframe[text_key], strict=True), options)
+        ]
+        errors = [str(result) if isinstance(result, RowError) else None for result in results]
+        dataframe[output_key] = [
+            None if isinstance(result, RowError) else round(result, SCORE_DECIMALS) for result in results
+        ]
+        if any(errors):
+            dataframe[error_key(output_key)] = errors
+        elif error_key(output_key) in columns:
+            del dataframe[error_key(output_key)]
+        storage.write(dataframe)
+        return [output_key]
+
+    def _scored(self, pairs: Iterable[tuple[Any, Any]], options: ScoreOptions) -> Iterator[ScoredRow]:
+        sizes = self._scorer.model.sizes
+        load = RowLoader(options, image_size=sizes.image_size, context_length=sizes.context_length)
+        lines = (
+            Line(number, as_json({options.image_key: image, options.text_key: text}), 0)
+            for number, (image, text) in enumerate(pairs, 1)
+        )
+        for rows in score_lines(
+            lines,
+            load,
+            self._scorer,
+            Stopwatch(),
+            workers=options.workers,
+            prefetch=None,
+            is_live=False,
+            stop=Event(),
+        ):
+            yield from rows
+
+
+def as_json(fields: dict[str, Any]) -> bytes:
+    """A row as a JSON line. What JSON has no form for, such as an image, stands there as an empty object."""
+    try:
+        return orjson.dumps(fields, default=json_stand_in, option=orjson.OPT_SERIALIZE_NUMPY)
+    except orjson.JSONEncodeError:  # lone surrogates, numbers of more than 64 bits
+        return json.dumps(fields, default=json_stand_in).encode()
+
+
+def json_stand_in(value: Any) -> Any:
+    """What stands in a row for what JSON has no form for."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if type(value).__name__ in ("NAType", "NaTType"):  # pandas' own nulls
+        return None
+    return value.tolist() if hasattr(value, "tolist") else {}

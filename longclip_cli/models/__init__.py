@@ -1,0 +1,1 @@
+"""The networks: their arithmetic, tokenizer and preprocessing, and how cosines become scores."""

@@ -1,0 +1,110 @@
+"""The network: two transformer towers that put images and texts into one space.
+
+LongCLIP (Zhang et al., 2024, arXiv:2403.15378) is CLIP (Radford et al., 2021, arXiv:2103.00020)
+with a text tower stretched from 77 to 248 positions. Parameters carry the names of the published
+checkpoints but for what computes faster in another form, into which loading puts it, once:
+
+- query, key and value in projections of their own, and the patches' convolution as a linear layer (`layouts.py`),
+- one positional table for the text where the checkpoints hold two (`layouts.py`),
+- the 1.702 of QuickGELU multiplied into what stands around it, and weights packed for the CPU (`checkpoint.py`).
+
+Shapes in the comments: B batch, L positions, W channels (width), E channels of the shared space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from longclip_cli.models.transformer import LAYER_NORM_EPS, Linear, TowerSizes, Transformer
+
+IMAGE_MEAN = (0.48145466, 0.4578275, 0.40821073)  # of RGB in [0, 1], from CLIP's preprocessing
+IMAGE_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+@dataclass(frozen=True)
+class LongCLIPSizes:
+    """All sizes of a network, as its checkpoint's tensor shapes give them.
+
+    `image_size` and `patch_size` are in pixels, `context_length` in tokens.
+    """
+
+    embed_dim: int
+    image_size: int
+    patch_size: int
+    vision: TowerSizes
+    context_length: int
+    vocab_size: int
+    text: TowerSizes
+
+    @property
+    def image_positions(self) -> int:
+        """Positions of the image tower: one for each patch and one for the class token."""
+        return (self.image_size // self.patch_size) ** 2 + 1
+
+
+class VisionTransformer(nn.Module):
+    """The image tower: patches and a class token, whose output is the image's."""
+
+    def __init__(self, sizes: LongCLIPSizes) -> None:
+        super().__init__()
+        width = sizes.vision.width
+        self.patch_size = sizes.patch_size
+        self.conv1 = Linear(3 * sizes.patch_size**2, width, bias=False)  # of one patch; the patches do not overlap
+        self.class_embedding = nn.Parameter(torch.empty(width))
+        self.positional_embedding = nn.Parameter(torch.empty(sizes.image_positions, width))
+        self.ln_pre = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
+        self.transformer = Transformer(sizes.vision)
+        self.ln_post = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
+        self.proj = nn.Parameter(torch.empty(width, sizes.embed_dim))
+        # (pixel / 255 - mean) / std, as one product and one sum for each value of a patch. They are on the CPU even
+        # where the weights are laid out on `meta`, since no checkpoint fills them.
+        mean, std = (
+            torch.tensor(rgb, device="cpu").repeat_interleave(sizes.patch_size**2) for rgb in (IMAGE_MEAN, IMAGE_STD)
+        )
+        self.pixel_scale = nn.Buffer(1 / (255 * std), persistent=False)
+        self.pixel_shift = nn.Buffer(-mean / std, persistent=False)
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        """`[B, 3, image_size, image_size]` uint8 RGB to `[B, E]`."""
+        grid = pixel_values.shape[-1] // self.patch_size
+        patches = pixel_values.unflatten(3, (grid, -1)).unflatten(2, (grid, -1)).permute(0, 2, 4, 1, 3, 5)
+        patches = patches.reshape(len(patches), grid**2, -1)  # [B, L - 1, 3 * patch_size**2]
+        patches = patches.float().mul_(self.pixel_scale).add_(self.pixel_shift)
+        x = self.conv1(patches.to(self.conv1.weight.dtype))  # [B, L - 1, W]
+        x = torch.cat([self.class_embedding.expand(len(x), 1, -1), x.to(self.class_embedding.dtype)], dim=1)
+        x = self.ln_pre(x + self.positional_embedding)
+        class_token = torch.zeros(len(x), dtype=torch.long, device=x.device)
+        return self.ln_post(self.transformer([x], class_token, causal=False)) @ self.proj
+
+
+class LongCLIP(nn.Module):
+    """Both towers. The features they give are not normalised."""
+
+    def __init__(self, sizes: LongCLIPSizes) -> None:
+        super().__init__()
+        self.sizes = sizes
+        width = sizes.text.width
+        self.visual = VisionTransformer(sizes)
+        # Given a table, it draws none: on `meta` that would import half of PyTorch's compiler, which takes a second.
+        self.token_embedding = nn.Embedding.from_pretrained(torch.empty(sizes.vocab_size, width), freeze=False)
+        self.positional_embedding = nn.Parameter(torch.empty(sizes.context_length, width))
+        self.transformer = Transformer(sizes.text)
+        self.ln_final = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
+        self.text_projection = nn.Parameter(torch.empty(width, sizes.embed_dim))
+
+    def encode_image(self, pixel_values: Tensor) -> Tensor:
+        """`[B, 3, image_size, image_size]` uint8 RGB to `[B, E]`."""
+        return self.visual(pixel_values)
+
+    def encode_text(self, token_ids: Sequence[Tensor], lengths: Tensor) -> Tensor:
+        """Groups of texts, each `[B, L]` token ids with an `L` up to `context_length`, to `[N, E]` for all N texts.
+
+        `lengths`, `[N]`, counts each text's tokens up to and with its end token, whose output is the
+        text's. What stands behind it is never seen, since the tower is causal.
+        """
+        x = [self.token_embedding(group) + self.positional_embedding[: group.shape[1]] for group in token_ids]
+        return self.ln_final(self.transformer(x, lengths - 1, causal=True)) @ self.text_projection

@@ -1,0 +1,1 @@
+"""Rows to results, bounded in memory and in order."""

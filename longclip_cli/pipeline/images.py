@@ -1,0 +1,142 @@
+"""An image file to the pixels the image tower takes, or to the error of its row."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import TypeAlias
+
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from longclip_cli.errors import ResourceError, RowError, quote
+from longclip_cli.options import ScoreOptions
+from longclip_cli.pipeline.image_formats import check_content, check_decoder, decoding_bytes, readable_formats
+from longclip_cli.pipeline.pixels import resized, to_pixels
+
+KINDS_OF_FILE = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+FileVersion: TypeAlias = tuple[int, int, int, int]  # device, inode, size in bytes, time of change in ns
+Reserve: TypeAlias = Callable[[int], AbstractContextManager[object]]
+BYTES_PER_PIXEL = 4  # Pillow's, also of RGB
+
+
+def load_image(
+    path: Path,
+    image_size: int,
+    *,
+    max_pixels: int = ScoreOptions.max_pixels,
+    fast_decode: bool = False,
+    fast_resize: bool = False,
+    reserve: Reserve = nullcontext,
+) -> Tensor:
+    """Return the pixels of an image file, `[3, image_size, image_size]` uint8.
+
+    With `fast_decode`, a JPEG is decoded to an eighth, a quarter or half of its size if that is no smaller than
+    what it is resized to. With `fast_resize`, PyTorch resizes instead of Pillow. Both are quicker, and the pixels
+    differ slightly. `reserve` is called with the bytes that decoding takes, known from the header, before the first
+    pixel is decoded; the context that it returns is left when the pixels are ready.
+    Raises `RowError` for a path that is not a regular file, or that Pillow cannot decode to its end. Raises
+    `ResourceError` and `MemoryError` if the process has no more file descriptors or memory.
+    """
+    check_regular_file(path)
+    with open_image(path, max_pixels) as image:
+        check_pixels(path, image.size, image_size, max_pixels)
+        size = resized(image.size, image_size)
+        if fast_decode:
+            image.draft("RGB", size)
+        resizing_bytes = BYTES_PER_PIXEL * size[0] * (image.height + size[1])
+        with reserve(decoding_bytes(image) + resizing_bytes), row_errors(path, max_pixels):
+            return to_pixels(image, image_size, size, fast_resize=fast_resize)
+
+
+def check_regular_file(path: Path) -> FileVersion:
+    """Return a key that changes when the file changes. Opens nothing.
+
+    Raises `RowError` unless the path is a regular file that is not empty.
+    """
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        raise RowError("image: no such file", quote(str(path))) from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL or a lone surrogate in the path
+        raise RowError("image: cannot be opened", f"{quote(str(path))} ({reason_of(error)})") from None
+    for is_kind, name in KINDS_OF_FILE:
+        if is_kind(status.st_mode):
+            raise RowError(f"image: {name}, not a file", quote(str(path)))
+    if status.st_size == 0:
+        raise RowError("image: an empty file", quote(str(path)))
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+@contextmanager
+def open_image(path: Path, max_pixels: int) -> Iterator[Image.Image]:
+    """Open an image file, check it and read its header; no pixel is decoded, but of icons.
+
+    Raises what `load_image` does, but only for what goes wrong before the `with` block.
+    """
+    with row_errors(path, max_pixels):
+        file = path.open("rb")
+    with file:
+        with row_errors(path, max_pixels):
+            check_content(file)
+            image = Image.open(file, formats=readable_formats())
+            check_decoder(image, os.fstat(file.fileno()).st_size)
+        yield image
+
+
+@contextmanager
+def row_errors(path: Path, max_pixels: int) -> Iterator[None]:
+    """Turn what Pillow raises for a broken file into the row's error.
+
+    That can be nearly anything: OSError, SyntaxError, ValueError, struct.error, EOFError, ...
+    """
+    try:
+        yield
+    except (RowError, MemoryError):
+        raise
+    except UnidentifiedImageError:
+        raise RowError("image: not an image format that can be read", quote(str(path))) from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        found = re.search(r"(\d+) pixels", str(error))
+        raise too_many_pixels(path, int(found[1]) if found else 0, max_pixels) from None
+    except Exception as error:
+        # Only errors of the operating system have a number, and Pillow's own are OSErrors, too.
+        number = error.errno if isinstance(error, OSError) else None
+        if number in (errno.EMFILE, errno.ENFILE):
+            raise ResourceError(
+                f"{reason_of(error)}: cannot open {quote(str(path))}; raise ulimit -n or use fewer --workers"
+            ) from error
+        problem = "cannot be read" if number else "cannot be decoded"
+        raise RowError(f"image: {problem}", f"{quote(str(path))} ({reason_of(error)})") from error
+
+
+def check_pixels(path: Path, size: tuple[int, int], image_size: int, max_pixels: int) -> None:
+    """Raise `RowError` if an image has more than `max_pixels`, or will have once it is resized.
+
+    Resizing makes a large image of a small one that is very long and thin.
+    """
+    for (width, height), when in ((size, ""), (resized(size, image_size), " once resized")):
+        if width * height > max_pixels:
+            raise too_many_pixels(path, width * height, max_pixels, when)
+
+
+def too_many_pixels(path: Path, pixels: int, max_pixels: int, when: str = "") -> RowError:
+    """Return the error of a row whose image is above the limit, which is Pillow's own if not `max_pixels`."""
+    limit = f"--max-pixels is {max_pixels}" if pixels > max_pixels else f"Pillow's limit is {Image.MAX_IMAGE_PIXELS}"
+    return RowError("image: too many pixels", f"{quote(str(path))} has {pixels} pixels{when}, {limit}")
+
+
+def reason_of(error: Exception) -> str:
+    """Return what an exception says, without the path that OSError repeats."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,0 +1,1 @@
+"""Bytes in and out: streams, compression, files that are replaced whole."""

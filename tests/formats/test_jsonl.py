@@ -1,0 +1,139 @@
+"""Lines to records and back: what is added, and that nothing else changes."""
+
+import json
+
+import orjson
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from longclip_cli.errors import RowError
+from longclip_cli.formats.jsonl import encode_record, parse_line
+from longclip_cli.storage.source import Line
+
+KEY = "clip_score"
+
+
+def encode(content: bytes, result: float | RowError = 0.5) -> bytes:
+    return encode_record(parse_line(Line(1, content, 0))[0], KEY, result)
+
+
+def exact_members(line: bytes) -> list[tuple[str, object]]:
+    """The members of a JSON object in order, duplicates kept, numbers as they are written."""
+    return json.loads(line.decode(), parse_int=str, parse_float=str, parse_constant=str, object_pairs_hook=list)
+
+
+numbers = st.integers() | st.floats() | st.integers(min_value=10**29, max_value=10**40)
+values = st.recursive(
+    st.none() | st.booleans() | numbers | st.text(st.characters(), max_size=8) | st.just("\ud800"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=8,
+)
+keys = st.text(max_size=6) | st.sampled_from(["image_path", "text", '"', "\\", "}", "a{b", "clip_score_input"])
+objects = st.dictionaries(keys.filter(lambda key: key not in (KEY, f"{KEY}_error")), values, max_size=5)
+layouts = st.fixed_dictionaries(
+    {
+        "ensure_ascii": st.booleans(),
+        "separators": st.sampled_from([(",", ":"), (", ", ": "), (" ,\t", "\t: "), (",\r", " :")]),
+    }
+)
+endings = st.sampled_from([b"", b"\n", b"\r\n", b" \t\n", b" "])
+
+
+def dump(value: object, layout: dict) -> bytes:
+    # Lone surrogates can only stand in JSON as escapes.
+    try:
+        return json.dumps(value, **layout).encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, **(layout | {"ensure_ascii": True})).encode()
+
+
+@given(objects, layouts, endings)
+def test_a_new_score_is_spliced_in_and_every_other_byte_stays(fields, layout, ending):
+    line = dump(fields, layout) + ending
+    output = encode(line, 0.25)
+    body = line[: line.rindex(b"}")]
+    assert output.startswith(body)
+    assert output.endswith(b"\n")
+    assert output.count(b"\n") == 1
+    assert exact_members(output) == [*exact_members(line), (KEY, "0.25")]
+
+
+@given(objects, objects, values, layouts, endings)
+def test_an_old_score_and_its_error_give_way_and_the_other_members_stay(before, after, old, layout, ending):
+    fields = {**before, KEY: old, f"{KEY}_error": old, **{f"{name}'": value for name, value in after.items()}}
+    line = dump(fields, layout) + ending
+    kept = [member for member in exact_members(line) if member[0] not in (KEY, f"{KEY}_error")]
+    assert exact_members(encode(line, 0.25)) == [*kept, (KEY, "0.25")]
+
+
+@given(objects, layouts)
+def test_an_error_is_spliced_in_with_null(fields, layout):
+    line = dump(fields, layout)
+    *kept, score, error = exact_members(encode(line, RowError("image: no such file", 'a "b"\ud800.png')))
+    assert kept == exact_members(line)
+    assert score == (KEY, None)
+    assert error == (f"{KEY}_error", 'image: no such file: a "b"\\ud800.png')
+
+
+@given(st.binary(max_size=40).filter(lambda content: b"\n" not in content))
+@example(b"\xff\xfe{")
+@example(b"[" * 100_000)
+@example(b'{"a":' * 3000 + b"1" + b"}" * 3000)
+@example(b"[1, 2]")
+@example(b'"text"')
+@example(b'{"a": "tab\tin a string"}')
+def test_a_line_that_is_no_object_is_kept_as_a_string_beside_its_error(content):
+    record, _ = parse_line(Line(17, content, 0))
+    if isinstance(record.keys, RowError):
+        output = orjson.loads(encode_record(record, KEY, record.keys))
+        assert output[KEY] is None
+        assert output[f"{KEY}_error"].startswith(("line 17: not ", "line 17: nested "))
+        expected = content.rstrip(b"\r\n").decode("utf-8", "backslashreplace")
+        assert output[f"{KEY}_input"] == expected
+    else:
+        assert isinstance(json.loads(content.decode()), dict)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"n": 123456789012345678901234567890}',
+        b'{"a": 1, "a": 2}',
+        b'{"price": 1.10}',
+        b'{"x": NaN, "y": -Infinity, "z": 1e400}',
+        b'{"zh": "\\u4e2d", "half": "\\ud800"}',
+        b'{"deep": ' + b"[" * 500 + b"]" * 500 + b"}",
+        b'  { "a" : "}" }  ',
+        b"\xef\xbb\xbf" + b'{"a": "after a byte order mark"}',
+    ],
+    ids=["30 digits", "duplicate", "1.10", "no finite number", "escapes", "deep", "blanks", "byte order mark"],
+)
+def test_what_json_libraries_would_change_stays(content):
+    brace = content.rindex(b"}")
+    assert encode(content) == content[:brace] + b', "clip_score": 0.5' + content[brace:] + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"{}", b'{"clip_score": 0.5}\n'),
+        (b'{"clip_score": 1}', b'{"clip_score": 0.5}\n'),
+        (b'{"clip_score": 1, "a": 2}', b'{"a": 2, "clip_score": 0.5}\n'),
+        (b'{"a": 1, "clip_score": {"b": [1, 2]}, "c": 3}\r\n', b'{"a": 1, "c": 3, "clip_score": 0.5}\r\n'),
+        (b'{"a": 1, "clip\\u005fscore": 2, "clip_score": 3}', b'{"a": 1, "clip_score": 0.5}\n'),
+        (b'{"a": {"clip_score": 1}}', b'{"a": {"clip_score": 1}, "clip_score": 0.5}\n'),
+        (b'{"a": 1, "clip_score": null, "clip_score_error": "image"}', b'{"a": 1, "clip_score": 0.5}\n'),
+    ],
+)
+def test_a_score_that_is_there_already_is_replaced(content, expected):
+    assert encode(content) == expected
+
+
+def test_a_score_is_rounded_to_six_decimals():
+    assert encode(b"{}", 0.123456789) == b'{"clip_score": 0.123457}\n'
+    assert json.loads(encode(b"{}", 1e-6))[KEY] == 1e-6
+
+
+def test_a_byte_order_mark_is_only_taken_for_one_in_the_first_line():
+    assert isinstance(parse_line(Line(2, b"\xef\xbb\xbf{}", 0))[0].keys, RowError)

@@ -1,0 +1,95 @@
+"""What an input's first rows show before the model is loaded."""
+
+import io
+import json
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from helpers import GOLDEN, jsonl, longclip_score, parse_jsonl
+
+ROW = {"image_path": str(GOLDEN / "images" / "rgb.png"), "text": "A cat"}
+
+
+def parquet(rows: list[dict]) -> bytes:
+    file = io.BytesIO()
+    pa.parquet.write_table(pa.Table.from_pylist(rows), file)
+    return file.getvalue()
+
+
+NOT_ROWS = {
+    "UTF-16 text": jsonl(ROW).encode("utf-16"),
+    "a Parquet file": parquet([ROW]),
+    "CSV": b"image_path,text\na.png,A cat\n",
+    "JSON over several lines": json.dumps(ROW, indent=1).encode(),
+    "a JSON array": json.dumps([ROW], indent=1).encode(),
+    "plain text": b"A cat\n" * 3,
+}
+
+
+@pytest.mark.parametrize("to", ["file", "stdout"])
+@pytest.mark.parametrize("kind", NOT_ROWS)
+def test_an_input_without_a_row_fails_and_is_named(kind, to, tmp_path):
+    """The model does not exist, so it is not looked for either."""
+    (tmp_path / "in.jsonl").write_bytes(NOT_ROWS[kind])
+    output = ("-o", "out.jsonl") if to == "file" else ()
+    run = longclip_score("in.jsonl", *output, "-m", "missing.pt", cwd=tmp_path)
+    assert run.returncode == 1
+    assert run.stdout == b""
+    assert run.stderr.decode().startswith(f"longclip-score: in.jsonl: no line is a JSON object; it looks like {kind}; ")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+
+
+def test_no_row_among_many_lines_leaves_no_output(tiny_checkpoint, tmp_path):
+    """More lines than are looked at before the model is loaded, and of two kinds, so that they do not fail alike."""
+    (tmp_path / "in.jsonl").write_bytes(b"A cat\n[]\n" * 100)
+    run = longclip_score("in.jsonl", "-o", "out.jsonl", "-m", tiny_checkpoint, cwd=tmp_path)
+    assert run.returncode == 1
+    assert b"no line is a JSON object; it looks like plain text" in run.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+
+
+def test_a_mistyped_key_is_noticed_before_the_model(tmp_path):
+    rows = jsonl(*[{"img": "rgb.png", "text": "A cat"}] * 200)
+    (tmp_path / "in.jsonl").write_text(rows)
+    for run in (
+        longclip_score("in.jsonl", "-m", "missing.pt", cwd=tmp_path),
+        longclip_score("in.jsonl", "-m", "missing.pt", "-o", "o.jsonl", "--resume", cwd=tmp_path),
+        longclip_score("-m", "missing.pt", input=rows),
+    ):
+        assert run.returncode == 1
+        assert run.stdout == b""
+        message = run.stderr.decode()
+        assert "the first 100 rows all failed alike, image: no field 'image_path'" in message
+        assert "the fields of such a row are: img, text" in message
+
+
+def test_rows_that_all_fail_need_no_model(tmp_path):
+    (tmp_path / "in.jsonl").write_text(jsonl({"img": "a"}, ROW | {"text": " "}, ROW | {"image_path": "b"}) + "bad\n")
+    run = longclip_score("in.jsonl", "-m", "missing.pt", cwd=tmp_path)
+    assert run.returncode == 3
+    errors = [row["clip_score_error"].split(":")[0] for row in parse_jsonl(run.stdout)]
+    assert errors == ["image", "text", "image", "line 4"]
+
+
+def test_lines_that_are_no_json_are_not_blamed_on_keys(tiny_checkpoint):
+    run = longclip_score("-m", tiny_checkpoint, input=b"{'image_path': 'a.png'}\n" * 200)
+    assert run.returncode == 1
+    message = run.stderr.decode()
+    assert "standard input looks like JSON with errors; give JSONL" in message
+    assert "--image-key" not in message
+
+
+def test_rows_kept_by_resume_outweigh_a_start_that_fails(tiny_checkpoint, tmp_path):
+    """Once rows are kept, failures that follow are not taken for a wrong command."""
+    good = jsonl(*[ROW | {"id": i} for i in range(3)])
+    bad = jsonl(*[{"img": "rgb.png"}] * 150)
+    (tmp_path / "in.jsonl").write_text(bad + good)
+    arguments = ("-m", tiny_checkpoint, "-b", 1, "-o", "out.jsonl", "in.jsonl")
+    (tmp_path / "in.jsonl").write_text(good + bad)
+    assert longclip_score(*arguments, "--max-errors", 0, cwd=tmp_path).returncode == 1
+    kept = parse_jsonl((tmp_path / "out.jsonl.partial").read_bytes())
+    assert len(kept) < 153
+    run = longclip_score(*arguments, "--resume", cwd=tmp_path)
+    assert run.returncode == 3
+    assert len(parse_jsonl((tmp_path / "out.jsonl").read_bytes())) == 153

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,8 +14,9 @@ import torch
 from torch import Tensor
 
 from longclip_cli.checkpoints.load import load_model
-from longclip_cli.errors import DeviceError, RowError, UsageError
-from longclip_cli.models.clip import LongCLIP
+from longclip_cli.errors import RowError
+from longclip_cli.models.clip import LongCLIP, scores_from_cosines
+from longclip_cli.models.device import select_device, select_dtype
 from longclip_cli.models.tokenizer import byte_pair_encoder
 from longclip_cli.options import ScoreOptions
 from longclip_cli.pipeline.encode import Encoder
@@ -30,7 +30,6 @@ from longclip_cli.python_inputs import (
     load_text_source,
 )
 
-PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 BATCHES_IN_CHUNK = 3
 NOT_A_NUMBER = RowError("score: the network gave no number; try --precision fp32")
 
@@ -46,7 +45,7 @@ class PendingScores:
         """The scores, each `(cosine + 1) / 2` in [0, 1], or NaN where the network gave no number."""
         if self.ready:
             self.ready.synchronize()
-        return scores_of(self.cosines)
+        return scores_from_cosines(self.cosines).tolist()
 
 
 class LongCLIPScorer:
@@ -149,7 +148,8 @@ class LongCLIPScorer:
         pairs = list(zip(self._image_features(images, errors), self._text_features(texts, errors), strict=True))
         failures = [next((part for part in pair if isinstance(part, RowError)), None) for pair in pairs]
         whole = [pair for pair, failure in zip(pairs, failures, strict=True) if not failure]
-        scores = iter(scores_of((self._stacked(i for i, _ in whole) * self._stacked(t for _, t in whole)).sum(dim=-1)))
+        cosines = (self._stacked(i for i, _ in whole) * self._stacked(t for _, t in whole)).sum(dim=-1)
+        scores = iter(scores_from_cosines(cosines).tolist())
         results = [failure or checked(next(scores)) for failure in failures]
         if errors == "raise" and NOT_A_NUMBER in results:
             raise NOT_A_NUMBER
@@ -200,36 +200,6 @@ class LongCLIPScorer:
         return PendingScores(cosines, ready)
 
 
-def scores_of(cosines: Tensor) -> list[float]:
-    """`(cosine + 1) / 2` of each, which rounding does not take out of [0, 1]."""
-    return ((cosines + 1) / 2).clamp(0, 1).tolist()
-
-
 def checked(score: float) -> float | RowError:
     """Return a score, or the error of a pair for which the network gave no number."""
     return score if isfinite(score) else NOT_A_NUMBER
-
-
-def select_device(name: str) -> torch.device:
-    """The device for an option's value; raises `UsageError` for no device's name, `DeviceError` if it is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if not re.fullmatch(r"cpu|cuda(:\d+)?|mps", name):
-        raise UsageError(f"no such device: {name} (auto, cpu, cuda, cuda:1 or mps)")
-    device = torch.device(name)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise DeviceError(f"no CUDA device for --device {name}: this PyTorch finds no NVIDIA GPU; use --device cpu")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise DeviceError(f"no device {name}: there are {torch.cuda.device_count()} CUDA devices, counted from 0")
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise DeviceError("no MPS device: this PyTorch finds no Apple GPU; use --device cpu")
-    return device
-
-
-def select_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """The type to compute in: half precision on a GPU and single on the CPU, unless one is named."""
-    if precision == "auto":
-        precision = "fp32" if device.type == "cpu" else "fp16"
-    if precision not in PRECISIONS:
-        raise UsageError(f"no such precision: {precision} (there are auto, {', '.join(PRECISIONS)})")
-    return PRECISIONS[precision]

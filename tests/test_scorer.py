@@ -15,11 +15,13 @@ from PIL import Image, ImageOps
 
 import longclip_cli
 from longclip_cli.errors import DeviceError, RowError, UsageError
+from longclip_cli.models.clip import scores_from_cosines
+from longclip_cli.models.device import select_device, select_dtype
 from longclip_cli.pipeline.cache import ImageInput
 from longclip_cli.pipeline.encode import chunks
 from longclip_cli.pipeline.images import load_image
 from longclip_cli.pipeline.load import Pair, load_text
-from longclip_cli.scorer import LongCLIPScorer, scores_of, select_device, select_dtype
+from longclip_cli.scorer import LongCLIPScorer
 
 CPU = torch.device("cpu")
 ROWS = golden_rows("expected.jsonl")
@@ -55,7 +57,7 @@ def test_no_pairs_have_no_scores(checkpoint):
 
 
 def test_a_score_is_never_outside_zero_and_one():
-    assert scores_of(torch.tensor([1.0000002, -1.0000002, 0.0])) == [1.0, 0.0, 0.5]
+    assert scores_from_cosines(torch.tensor([1.0000002, -1.0000002, 0.0])).tolist() == [1.0, 0.0, 0.5]
 
 
 def test_auto_is_the_cpu_in_single_precision_where_there_is_no_gpu(monkeypatch):
@@ -230,7 +232,7 @@ def test_one_image_is_not_taken_for_several(scorer, image):
 
 
 def test_a_pair_without_a_number_is_an_error(scorer, monkeypatch):
-    monkeypatch.setattr("longclip_cli.scorer.scores_of", lambda _: [math.nan, 0.5])
+    monkeypatch.setattr("longclip_cli.scorer.scores_from_cosines", lambda _: torch.tensor([math.nan, 0.5]))
     assert [str(score)[:10] for score in scorer.score([PICTURE] * 2, ["a", "b"], errors="return")] == [
         "score: the",
         "0.5",

@@ -15,7 +15,6 @@ from torch.nn import functional as F
 
 from longclip_cli.models.clip import LongCLIP
 from longclip_cli.models.device import is_out_of_memory, out_of_memory
-from longclip_cli.models.tokenizer import END_TOKEN
 from longclip_cli.pipeline.cache import ImageInput, TextInput
 
 log = logging.getLogger(__name__)
@@ -103,7 +102,8 @@ class Encoder:
 
     def _padded(self, group: Sequence[TextInput]) -> Tensor:
         """The token ids of texts, the last of which is the longest: `[B, L]`."""
-        padded = self._host_tensor((len(group), len(token_ids_of(group[-1]))), torch.long).fill_(END_TOKEN)
+        padded = self._host_tensor((len(group), len(token_ids_of(group[-1]))), torch.long)
+        padded.fill_(self.model.padding_token)
         for row, text in zip(padded, group, strict=True):
             row[: len(token_ids_of(text))] = torch.tensor(token_ids_of(text))
         return padded

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from helpers import longclip_score, parse_jsonl
 
-from longclip_cli.checkpoints.load import find_checkpoint
+from longclip_cli.checkpoints.find import find_checkpoint
 from longclip_cli.checkpoints.state_dict import read_state_dict
 from longclip_cli.models.tokenizer import tokenize
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from longclip_cli.errors import RowError
 from longclip_cli.formats.jsonl import Fields
+from longclip_cli.options import ScoringOptions
 from longclip_cli.pipeline.cache import ImageInput, TextInput
 from longclip_cli.pipeline.encode import chunks
 from longclip_cli.pipeline.images import check_pixels, load_image, row_errors
@@ -93,7 +94,7 @@ def load_image_source(source: ImageSource, name: str, image_size: int, max_pixel
             check_pixels(path, source.size, image_size, max_pixels)
             return ImageInput(to_pixels(source, image_size))
     path = Path(Fields({name: os.fspath(source) if isinstance(source, PathLike) else source}).image_path(name))
-    return ImageInput(load_image(path, image_size, max_pixels=max_pixels))
+    return ImageInput(load_image(path, image_size, ScoringOptions(max_pixels=max_pixels)))
 
 
 def check_array(array: NDArray[Any], name: str) -> None:

@@ -18,7 +18,7 @@ from longclip_cli.checkpoints.load import load_model
 from longclip_cli.errors import DeviceError, RowError, UsageError
 from longclip_cli.models.clip import LongCLIP
 from longclip_cli.models.tokenizer import byte_pair_encoder
-from longclip_cli.options import ScoreOptions
+from longclip_cli.options import ScoringOptions
 from longclip_cli.pipeline.encode import Encoder
 from longclip_cli.pipeline.load import Pair
 from longclip_cli.python_inputs import (
@@ -77,7 +77,7 @@ class LongCLIPScorer:
         device: torch.device,
         batch_size: int | None = None,
         *,
-        max_pixels: int = ScoreOptions.max_pixels,
+        max_pixels: int = ScoringOptions.max_pixels,
     ) -> None:
         self.model = model
         self.device = device
@@ -93,7 +93,7 @@ class LongCLIPScorer:
         *,
         batch_size: int | None = None,
         revision: str | None = None,
-        max_pixels: int = ScoreOptions.max_pixels,
+        max_pixels: int = ScoringOptions.max_pixels,
     ) -> LongCLIPScorer:
         """Return the scorer for a checkpoint file, folder, Hub id, short name (`longclip-l`) or the built-in `demo`.
 

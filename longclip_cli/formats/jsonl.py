@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from longclip_cli.errors import RowError, quote
+from longclip_cli.options import error_key
 from longclip_cli.storage.source import Line
 
 SCORE_DECIMALS = 6
@@ -118,11 +119,6 @@ def parse_object(line: Line) -> dict[str, Any] | RowError:
 def line_error(line: Line, problem: str, detail: str) -> RowError:
     """The error of a line that is not a row."""
     return RowError(f"line: {problem}", message=f"line {line.number}: {problem}: {detail}")
-
-
-def error_key(output_key: str) -> str:
-    """The field that says why a row has no score."""
-    return f"{output_key}_error"
 
 
 def encode_record(record: Record, output_key: str, result: float | RowError) -> bytes:

@@ -20,8 +20,8 @@ from typing import Any, Protocol
 import orjson
 
 from longclip_cli.errors import InputError, RowError, UsageError
-from longclip_cli.formats.jsonl import SCORE_DECIMALS, error_key
-from longclip_cli.options import DEFAULT_MODEL, ScoreOptions
+from longclip_cli.formats.jsonl import SCORE_DECIMALS
+from longclip_cli.options import DEFAULT_MODEL, ScoringOptions, error_key
 from longclip_cli.pipeline.load import RowLoader
 from longclip_cli.pipeline.score import ScoredRow, score_lines
 from longclip_cli.scorer import LongCLIPScorer
@@ -61,9 +61,9 @@ class LongCLIPEvaluator:
     def run(
         self,
         storage: Storage,
-        image_key: str = ScoreOptions.image_key,
-        text_key: str = ScoreOptions.text_key,
-        output_key: str = ScoreOptions.output_key,
+        image_key: str = ScoringOptions.image_key,
+        text_key: str = ScoringOptions.text_key,
+        output_key: str = ScoringOptions.output_key,
         *,
         input_image_key: str | None = None,
         input_text_key: str | None = None,
@@ -75,7 +75,7 @@ class LongCLIPEvaluator:
         Raises `InputError` if there are no such columns.
         """
         image_key, text_key = input_image_key or image_key, input_text_key or text_key
-        options = ScoreOptions(image_key=image_key, text_key=text_key, output_key=output_key)
+        options = ScoringOptions(image_key=image_key, text_key=text_key, output_key=output_key)
         dataframe = storage.read("dataframe")
         columns = list(dataframe.columns)
         if missing := [key for key in (image_key, text_key) if key not in columns]:
@@ -94,7 +94,7 @@ class LongCLIPEvaluator:
         storage.write(dataframe)
         return [output_key]
 
-    def _scored(self, pairs: Iterable[tuple[Any, Any]], options: ScoreOptions) -> Iterator[ScoredRow]:
+    def _scored(self, pairs: Iterable[tuple[Any, Any]], options: ScoringOptions) -> Iterator[ScoredRow]:
         sizes = self._scorer.model.sizes
         load = RowLoader(options, image_size=sizes.image_size, context_length=sizes.context_length)
         lines = (

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from longclip_cli.errors import OutputError, RowError
-from longclip_cli.formats.jsonl import encode_record, error_key, parse_line, parse_object
+from longclip_cli.formats.jsonl import encode_record, parse_line, parse_object
 from longclip_cli.jobs.run_record import OUTPUT_FORMAT, RunRecord
-from longclip_cli.options import ScoreOptions
+from longclip_cli.options import ScoreOptions, error_key
 from longclip_cli.reporting.summary import Summary
 from longclip_cli.storage.source import Input, Line
 from longclip_cli.version import __version__
@@ -22,16 +22,16 @@ def describe_run(options: ScoreOptions, source: Input, start: str, checkpoint: P
     """
     return RunRecord(
         input=source.identity,
-        image_key=options.image_key,
-        text_key=options.text_key,
-        output_key=options.output_key,
-        image_root=str(options.image_root.resolve()),
-        max_pixels=str(options.max_pixels),
-        fast_decode=on_or_off(options.fast_decode),
-        fast_resize=on_or_off(options.fast_resize),
+        image_key=options.scoring.image_key,
+        text_key=options.scoring.text_key,
+        output_key=options.scoring.output_key,
+        image_root=str(options.scoring.image_root.resolve()),
+        max_pixels=str(options.scoring.max_pixels),
+        fast_decode=on_or_off(options.scoring.fast_decode),
+        fast_resize=on_or_off(options.scoring.fast_resize),
         output_format=str(OUTPUT_FORMAT),
         version=__version__,
-        model=options.model,
+        model=options.scoring.model,
         start=start,
         **(describe_model(options, checkpoint) if checkpoint else {}),
     )
@@ -47,7 +47,7 @@ def describe_model(options: ScoreOptions, checkpoint: Path) -> dict[str, Any]:
         "model_hash": checkpoint_fingerprint(checkpoint),
         "model_file": str(checkpoint),
         "device": str(device),
-        "precision": dtype_name(select_dtype(options.precision, device)),
+        "precision": dtype_name(select_dtype(options.scoring.precision, device)),
     }
 
 
@@ -56,14 +56,15 @@ def skip_kept(lines: Iterator[Line], kept: Iterable[bytes], options: ScoreOption
 
     Each row is held against its line, so that no other input is taken for the same one. Raises `OutputError`.
     """
+    output_key = options.scoring.output_key
     for number, row in enumerate(kept, 1):
         line = next((line for line in lines if not line.is_blank), None)
-        result = result_of(row, options.output_key)
-        if line is None or result is None or encode_record(parse_line(line)[0], options.output_key, result) != row:
+        result = result_of(row, output_key)
+        if line is None or result is None or encode_record(parse_line(line)[0], output_key, result) != row:
             where = (
                 "where the input ends"
                 if line is None
-                else f"which has no '{options.output_key}' from 0 to 1, and no error"
+                else f"which has no '{output_key}' from 0 to 1, and no error"
                 if result is None
                 else f"which is not line {line.number} of the input, scored"
             )

@@ -92,7 +92,7 @@ def score_into(
         for rows in chunks:
             first_line = first_line or rows[0].record.line.content
             with summary.stopwatch.measure("writing"):
-                for block in blocks(encode_record(row.record, options.output_key, row.result) for row in rows):
+                for block in blocks(encode_record(row.record, options.scoring.output_key, row.result) for row in rows):
                     output.write(block)
             summary.add(rows)
             progress.update(summary, rows[-1].record.line.offset)
@@ -151,7 +151,7 @@ def failed_rows(lines: Iterable[Line], options: ScoreOptions) -> list[ScoredRow]
         record, fields = parse_line(line)
         try:
             with row_errors():
-                find_inputs(fields, options)
+                find_inputs(fields, options.scoring)
         except RowError as error:
             failed.append(ScoredRow(record, error, is_cut=False))
     return failed
@@ -192,7 +192,7 @@ def find_model(options: ScoreOptions, summary: Summary) -> Path:
         from longclip_cli.scorer import select_device
 
         select_device(options.device)
-        return find_checkpoint(options.model, options.revision)
+        return find_checkpoint(options.scoring.model, options.scoring.revision)
 
 
 def scored_rows(
@@ -211,10 +211,10 @@ def scored_rows(
         from longclip_cli.scorer import LongCLIPScorer
 
         scorer = LongCLIPScorer.from_pretrained(
-            checkpoint, options.device, options.precision, batch_size=options.batch_size
+            checkpoint, options.device, options.scoring.precision, batch_size=options.batch_size
         )
         sizes = scorer.model.sizes
-        load = RowLoader(options, image_size=sizes.image_size, context_length=sizes.context_length)
+        load = RowLoader(options.scoring, image_size=sizes.image_size, context_length=sizes.context_length)
     progress.start(source.size, summary.kept_offset)
     return score_lines(
         lines,

@@ -19,7 +19,7 @@ from typing import Literal, TypeVar
 from longclip_cli.errors import LongCLIPError, RowError, quote
 from longclip_cli.formats.jsonl import Fields, Record, parse_line
 from longclip_cli.models.tokenizer import byte_pair_encoder, tokenize
-from longclip_cli.options import ScoreOptions
+from longclip_cli.options import ScoringOptions
 from longclip_cli.pipeline.budget import MemoryBudget
 from longclip_cli.pipeline.cache import ImageInput, Memory, TextInput
 from longclip_cli.pipeline.image_formats import configure_pillow
@@ -79,18 +79,12 @@ class RowLoader:
     """
 
     def __init__(
-        self, options: ScoreOptions, *, image_size: int, context_length: int, budget: MemoryBudget | None = None
+        self, options: ScoringOptions, *, image_size: int, context_length: int, budget: MemoryBudget | None = None
     ) -> None:
         self.budget = budget or MemoryBudget()
         self.pixel_bytes = 3 * image_size**2  # of a loaded row
         self._options = options
-        self._load_image = partial(
-            load_image,
-            image_size=image_size,
-            max_pixels=options.max_pixels,
-            fast_decode=options.fast_decode,
-            fast_resize=options.fast_resize,
-        )
+        self._load_image = partial(load_image, image_size=image_size, options=options)
         self._context_length = context_length
         configure_pillow(options.max_pixels)
         byte_pair_encoder()  # or each worker thread would build its own
@@ -153,7 +147,7 @@ def parse_within(reserve: Reserve, line: Line) -> tuple[Record, Fields]:
         return parse_line(line)
 
 
-def find_inputs(fields: Fields, options: ScoreOptions) -> tuple[Path, FileVersion, str]:
+def find_inputs(fields: Fields, options: ScoringOptions) -> tuple[Path, FileVersion, str]:
     """Return the path of a row's image, the version of the file that is there now, and the row's text.
 
     Raises `RowError`.

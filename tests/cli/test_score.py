@@ -27,7 +27,7 @@ from helpers import (
 )
 
 from longclip_cli import __version__
-from longclip_cli.options import ScoreOptions
+from longclip_cli.options import ScoreOptions, ScoringOptions
 
 IMAGES = GOLDEN / "images"
 ROW = {"image_path": str(IMAGES / "rgb.png"), "text": "A cat"}
@@ -372,7 +372,7 @@ except SystemExit:
 """
     run = subprocess.run([sys.executable, "-c", show, "--help"], capture_output=True, check=True)
     assert run.stderr == b"['orjson']\n" or run.stderr == b"[]\n"
-    for name in ScoreOptions.__dataclass_fields__:
+    for name in (ScoreOptions.__dataclass_fields__ | ScoringOptions.__dataclass_fields__).keys() - {"scoring"}:
         option = name.upper() if name == "input" else f"--{name.replace('_', '-')}"
         assert option in run.stdout.decode()
 

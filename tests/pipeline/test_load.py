@@ -11,7 +11,7 @@ from PIL import Image
 
 from longclip_cli.errors import InputError, ResourceError, RowError
 from longclip_cli.formats.jsonl import Record
-from longclip_cli.options import ScoreOptions
+from longclip_cli.options import ScoringOptions
 from longclip_cli.pipeline.budget import MemoryBudget
 from longclip_cli.pipeline.load import LoadedRow, Prefetch, RowLoader
 from longclip_cli.stopwatch import Stopwatch
@@ -201,7 +201,7 @@ def test_closing_ends_the_reader_and_the_workers_of_an_endless_input():
 
 
 def loader(root=PICTURES, budget=None):
-    return RowLoader(ScoreOptions(image_root=root), image_size=32, context_length=248, budget=budget)
+    return RowLoader(ScoringOptions(image_root=root), image_size=32, context_length=248, budget=budget)
 
 
 def row(image_path, text):
@@ -210,7 +210,7 @@ def row(image_path, text):
 
 def test_the_options_decide_how_images_are_resized():
     exact, fast = (
-        RowLoader(ScoreOptions(image_root=PICTURES, fast_resize=fast), image_size=32, context_length=248)(
+        RowLoader(ScoringOptions(image_root=PICTURES, fast_resize=fast), image_size=32, context_length=248)(
             row("astronaut.png", "an astronaut")
         )
         .wait()

@@ -21,7 +21,7 @@ import orjson
 
 from longclip_cli.errors import InputError, RowError, UsageError
 from longclip_cli.formats.jsonl import SCORE_DECIMALS
-from longclip_cli.options import DEFAULT_MODEL, ScoringOptions, error_key
+from longclip_cli.options import DEFAULT_MODEL, ScoringOptions, available_cores, error_key
 from longclip_cli.pipeline.load import RowLoader
 from longclip_cli.pipeline.score import ScoredRow, score_lines
 from longclip_cli.scorer import LongCLIPScorer
@@ -106,7 +106,7 @@ class LongCLIPEvaluator:
             load,
             self._scorer,
             Stopwatch(),
-            workers=options.workers,
+            workers=available_cores(),
             prefetch=None,
             is_live=False,
             stop=Event(),

@@ -139,8 +139,8 @@ def test_an_empty_input_needs_no_model_and_gives_an_empty_output(tmp_path):
         (["--text-key", "clip_score_error"], "would overwrite the field 'clip_score_error'"),
         (["-o", "out.jsonl.gz"], "pipe it to a compressor"),
         (["--device", "gpu0", "-m", "missing.pt"], "no such device: gpu0"),
-        ([""], "an empty string as input: is a variable not set?"),
-        (["--output-key", ""], "an empty string as output key"),
+        ([""], "INPUT is empty; is a shell variable unset?"),
+        (["--output-key", ""], "--output-key is empty; is a shell variable unset?"),
     ],
 )
 def test_wrong_usage_is_status_2_and_says_what(arguments, message, tmp_path):

@@ -5,12 +5,11 @@ import random
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy
 import pytest
 import torch
-from helpers import GOLDEN, LOSSY, golden_rows
+from helpers import CPU, IMAGES, LOSSY, ROOT, golden_rows
 from PIL import Image, ImageOps
 
 import longclip_cli
@@ -21,15 +20,13 @@ from longclip_cli.pipeline.images import load_image
 from longclip_cli.pipeline.load import Pair, load_text
 from longclip_cli.scorer import LongCLIPScorer, scores_of, select_device, select_dtype
 
-CPU = torch.device("cpu")
 ROWS = golden_rows("expected.jsonl")
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
 def pairs():
     """The golden rows, nothing encoded."""
-    images = [ImageInput(load_image(GOLDEN / "images" / row["image_path"], 112)) for row in ROWS]
+    images = [ImageInput(load_image(IMAGES / row["image_path"], 112)) for row in ROWS]
     return [Pair(image, load_text(row["text"], 248)) for image, row in zip(images, ROWS, strict=True)]
 
 
@@ -89,7 +86,7 @@ def test_a_name_that_is_no_device_is_wrong_usage(name):
 
 def test_paths_and_pil_images_score_alike_and_as_the_command_scores_them(checkpoint):
     scorer = LongCLIPScorer.from_pretrained(str(checkpoint), "cpu")
-    paths = [GOLDEN / "images" / row["image_path"] for row in ROWS]
+    paths = [IMAGES / row["image_path"] for row in ROWS]
     texts = [row["text"] for row in ROWS]
     scores = scorer.score(paths, texts)
     assert scores == pytest.approx([row["clip_score"] for row in ROWS], abs=1e-4)
@@ -116,7 +113,7 @@ def test_one_string_is_not_taken_for_several(checkpoint):
     for call in (
         lambda: scorer.score(["a.png"], "a cat"),
         lambda: scorer.encode_texts("a cat"),
-        lambda: scorer.encode_images(GOLDEN / "images" / "photo.jpg"),
+        lambda: scorer.encode_images(IMAGES / "photo.jpg"),
     ):
         with pytest.raises(TypeError, match="where a list belongs"):
             call()
@@ -124,7 +121,7 @@ def test_one_string_is_not_taken_for_several(checkpoint):
 
 def test_an_image_and_a_text_given_several_times_are_read_and_encoded_once(checkpoint, monkeypatch):
     scorer = LongCLIPScorer.from_pretrained(checkpoint, torch.device("cpu"))
-    path = GOLDEN / "images" / "photo.jpg"
+    path = IMAGES / "photo.jpg"
     sizes = []
     encode = scorer.model.encode_image
     monkeypatch.setattr(scorer.model, "encode_image", lambda pixels: sizes.append(len(pixels)) or encode(pixels))
@@ -136,7 +133,7 @@ def test_an_image_and_a_text_given_several_times_are_read_and_encoded_once(check
 
 
 def test_a_broken_pil_image_is_a_row_error_that_names_its_file(checkpoint, tmp_path):
-    whole = (GOLDEN / "images" / "photo.jpg").read_bytes()
+    whole = (IMAGES / "photo.jpg").read_bytes()
     (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     scorer = LongCLIPScorer.from_pretrained(str(checkpoint), "cpu")
     with Image.open(tmp_path / "cut.jpg") as image, pytest.raises(RowError, match=r"cut\.jpg .*truncated"):

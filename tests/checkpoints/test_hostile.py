@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 import torch
-from helpers import PICTURES, jsonl, longclip_score
+from helpers import CPU, PICTURES, jsonl, longclip_score
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
@@ -18,7 +18,6 @@ from longclip_cli.checkpoints.pickles import MOST_LEVELS, levels_of
 from longclip_cli.checkpoints.state_dict import weight_files
 from longclip_cli.errors import CheckpointError
 
-CPU = torch.device("cpu")
 INDEX = "model.safetensors.index.json"
 NESTED = b'{"a":' * 100_000
 PROJECTION = "text_projection"  # [64, 64] in the golden checkpoint

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import jsonl, longclip_score
+from helpers import CPU, jsonl, longclip_score
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
@@ -15,8 +15,6 @@ from safetensors.torch import save_file
 from longclip_cli.checkpoints.load import find_checkpoint, load_model
 from longclip_cli.checkpoints.state_dict import read_state_dict
 from longclip_cli.errors import CheckpointError
-
-CPU = torch.device("cpu")
 
 
 class Call:

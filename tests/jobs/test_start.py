@@ -6,9 +6,7 @@ import json
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from helpers import GOLDEN, jsonl, longclip_score, parse_jsonl
-
-ROW = {"image_path": str(GOLDEN / "images" / "rgb.png"), "text": "A cat"}
+from helpers import ROW, jsonl, longclip_score, parse_jsonl
 
 
 def parquet(rows: list[dict]) -> bytes:

@@ -2,14 +2,12 @@
 
 import pytest
 import torch
-from helpers import GOLDEN, LOSSY, golden_rows
+from helpers import CPU, IMAGES, LOSSY, golden_rows
 from torch.nn import functional as F
 
 from longclip_cli.checkpoints.load import load_model
 from longclip_cli.models.tokenizer import tokenize
 from longclip_cli.pipeline.images import load_image
-
-CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +16,7 @@ def model(checkpoint):
 
 
 def features(model, row):
-    pixel_values = load_image(GOLDEN / "images" / row["image_path"], model.sizes.image_size)
+    pixel_values = load_image(IMAGES / row["image_path"], model.sizes.image_size)
     ids = tokenize(row["text"], model.sizes.context_length).ids
     return model.encode_image(pixel_values[None]), model.encode_text([torch.tensor([ids])], torch.tensor([len(ids)]))
 

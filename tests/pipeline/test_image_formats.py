@@ -6,7 +6,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from helpers import GOLDEN, jsonl, longclip_score, parse_jsonl
+from helpers import IMAGES, jsonl, longclip_score, parse_jsonl
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -15,7 +15,7 @@ from longclip_cli.errors import ResourceError, RowError
 from longclip_cli.pipeline.image_formats import FORMATS, PNG_SIGNATURE, readable_formats
 from longclip_cli.pipeline.images import load_image
 
-RGB_PNG = (GOLDEN / "images" / "rgb.png").read_bytes()
+RGB_PNG = (IMAGES / "rgb.png").read_bytes()
 NOISE = Image.effect_noise((64, 64), 100).convert("RGB")
 
 

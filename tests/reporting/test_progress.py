@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from helpers import ENVIRONMENT, GOLDEN, jsonl, longclip_score, shell
+from helpers import ENVIRONMENT, ROW, TIME, jsonl, longclip_score, shell
 
 from longclip_cli import __version__
 from longclip_cli.errors import RowError
@@ -17,10 +17,6 @@ from longclip_cli.reporting import progress
 from longclip_cli.reporting.progress import Progress
 from longclip_cli.reporting.summary import Summary
 from longclip_cli.storage.source import Line
-
-IMAGE = str(GOLDEN / "images" / "rgb.png")
-ROW = {"image_path": IMAGE, "text": "A cat"}
-TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d"
 
 
 def add(summary, count, result=0.5, content=b"{}\n"):

@@ -5,13 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import GOLDEN, jsonl, parse_jsonl, shell
+from helpers import ROW, jsonl, parse_jsonl, shell
 from hypothesis import given
 from hypothesis import strategies as st
 
 from longclip_cli.storage.streams import descriptor_of, is_inherited
-
-ROW = {"image_path": str(GOLDEN / "images" / "rgb.png"), "text": "A cat"}
 
 
 @pytest.fixture

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import load_checkpoint_maker
+from helpers import CPU, load_checkpoint_maker
 from safetensors.torch import save_file
+
+from longclip_cli.checkpoints.load import load_model
+from longclip_cli.models.clip import LongCLIP
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +30,12 @@ def checkpoint(weights, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("checkpoint") / "golden.pt"
     torch.save(weights, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def model(checkpoint) -> LongCLIP:
+    """The golden checkpoint's network."""
+    return load_model(str(checkpoint), CPU, torch.float32)
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from helpers import CPU, GOLDEN, IMAGES, LOSSY, golden_rows, longclip_score, parse_jsonl
+from helpers import CPU, GOLDEN, IMAGES, golden_rows, golden_score, longclip_score, parse_jsonl
 from safetensors.torch import load_file, save_file
 
 from longclip_cli.checkpoints.layouts import network_layout, original_layout, original_names
@@ -37,8 +37,7 @@ def assert_scores_as(expected, model):
     run = longclip_score("-m", model, GOLDEN / "pairs.jsonl", "--image-root", IMAGES, "--device", "cpu")
     assert run.returncode == 0
     for row, reference in zip(parse_jsonl(run.stdout), golden_rows(expected), strict=True):
-        error = 1e-4 if row["image_path"] in LOSSY else 2e-6
-        assert row["clip_score"] == pytest.approx(reference["clip_score"], abs=error), row["id"]
+        assert row["clip_score"] == golden_score(reference), row["id"]
 
 
 def test_the_transformers_port_of_longclip_scores_as_the_original(folders):

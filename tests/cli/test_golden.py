@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from helpers import GOLDEN, IMAGES, LOSSY, golden_rows, jsonl, longclip_score, parse_jsonl
+from helpers import GOLDEN, IMAGES, golden_rows, golden_score, jsonl, longclip_score, parse_jsonl
 
 
 @pytest.mark.parametrize(
@@ -18,8 +18,7 @@ def test_no_batch_worker_or_chunk_and_no_order_or_repetition_of_rows_changes_a_s
     run = longclip_score("-m", checkpoint, "--image-root", IMAGES, "--device", "cpu", *options, input=lines)
     assert run.returncode == 0
     for row, reference in zip(parse_jsonl(run.stdout), expected, strict=True):
-        error = 1e-4 if row["image_path"] in LOSSY else 2e-6
-        assert row["clip_score"] == pytest.approx(reference["clip_score"], abs=error)
+        assert row["clip_score"] == golden_score(reference)
 
 
 @pytest.mark.parametrize("name", ["checkpoint", "checkpoint_safetensors"])
@@ -31,8 +30,7 @@ def test_all_golden_pairs_score_as_the_original_scored_them(name, request, tmp_p
     rows, expected = parse_jsonl(out.read_bytes()), golden_rows("expected.jsonl")
     assert len(rows) == len(expected) == 73
     for row, original in zip(rows, expected, strict=True):
-        error = 1e-4 if row["image_path"] in LOSSY else 2e-6
-        assert row == original | {"clip_score": pytest.approx(original["clip_score"], abs=error)}
+        assert row == original | {"clip_score": golden_score(original)}
 
 
 def test_the_same_file_gives_the_same_bytes_whatever_the_threads(tiny_checkpoint, tmp_path):

@@ -6,13 +6,10 @@ import json
 import os
 import pty
 import struct
-import subprocess
 import termios
 
 import pytest
 from helpers import (
-    COMMAND,
-    ENVIRONMENT,
     MISSING,
     PICTURES,
     ROW,
@@ -20,6 +17,7 @@ from helpers import (
     jsonl,
     longclip_score,
     parse_jsonl,
+    shell,
     start_longclip_score,
     wait_until,
 )
@@ -41,8 +39,7 @@ def test_photos_go_through_a_network_of_real_size(photo_rows, base_checkpoint):
 
 def test_a_pipeline_that_takes_only_the_head_ends_silently(photo_rows, base_checkpoint, tmp_path):
     (tmp_path / "in.jsonl").write_text(jsonl(*photo_rows * 8))
-    line = f"cat in.jsonl | {COMMAND} -m {base_checkpoint} -b 1 | head -2; echo ${{PIPESTATUS[1]}}"
-    run = subprocess.run(["bash", "-c", line], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, check=True)
+    run = shell(tmp_path, f"cat in.jsonl | score -m {base_checkpoint} -b 1 | head -2; echo ${{PIPESTATUS[1]}}")
     first, second, status = run.stdout.splitlines()
     assert [json.loads(line)["text"] for line in (first, second)] == [row["text"] for row in photo_rows[:2]]
     assert status == b"141"
@@ -99,8 +96,7 @@ def test_an_output_may_be_a_pipe_by_name(tiny_checkpoint):
 @pytest.mark.parametrize("closed", ["<&-", "2>&-"])
 def test_a_closed_standard_stream_is_no_reason_to_break(tiny_checkpoint, tmp_path, closed):
     (tmp_path / "in.jsonl").write_text(jsonl(ROW))
-    line = f"{COMMAND} in.jsonl -m {tiny_checkpoint} -o out.jsonl {closed}"
-    run = subprocess.run(["bash", "-c", line], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, check=False)
+    run = shell(tmp_path, f"score in.jsonl -m {tiny_checkpoint} -o out.jsonl {closed}")
     assert run.returncode == 0
     assert len(parse_jsonl((tmp_path / "out.jsonl").read_bytes())) == 1
 

@@ -3,10 +3,9 @@
 import os
 import pty
 import subprocess
-import sys
 
 import pytest
-from helpers import COMMAND, ENVIRONMENT, ROW, TIMEOUT, jsonl, longclip_score
+from helpers import COMMAND, ENVIRONMENT, ROW, TIMEOUT, jsonl, longclip_score, run_python, shell
 
 from longclip_cli import __version__
 from longclip_cli.options import ScoreOptions
@@ -71,13 +70,7 @@ def test_a_run_that_cannot_start_leaves_an_older_partial_file_as_it_is(tmp_path)
 
 def test_appending_to_the_input_is_refused(tmp_path):
     (tmp_path / "in.jsonl").write_text(jsonl(ROW))
-    run = subprocess.run(
-        ["bash", "-c", f"{COMMAND} in.jsonl >> in.jsonl"],
-        cwd=tmp_path,
-        env=ENVIRONMENT,
-        capture_output=True,
-        check=False,
-    )
+    run = shell(tmp_path, "score in.jsonl >> in.jsonl")
     assert run.returncode == 2
     assert b"standard output is the input itself" in run.stderr
     assert (tmp_path / "in.jsonl").read_text() == jsonl(ROW)
@@ -113,13 +106,8 @@ try:
 except SystemExit:
     print([name for name in {heavy} if name in sys.modules], file=sys.stderr)
 """
-    run = subprocess.run([sys.executable, "-c", show, "--help"], capture_output=True, check=True)
+    run = run_python(show, "--help")
     assert run.stderr == b"['orjson']\n" or run.stderr == b"[]\n"
     for name in ScoreOptions.__dataclass_fields__:
         option = name.upper() if name == "input" else f"--{name.replace('_', '-')}"
         assert option in run.stdout.decode()
-
-
-def test_importing_the_package_imports_nothing_heavy():
-    show = "import sys, longclip_cli; print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", show], capture_output=True, check=True).stdout == b"False\n"

@@ -2,10 +2,9 @@
 
 import resource
 import subprocess
-import sys
 
 import pytest
-from helpers import ENVIRONMENT, TIMEOUT, jsonl, longclip_score, parse_jsonl, rows_of, start_longclip_score
+from helpers import TIMEOUT, jsonl, longclip_score, parse_jsonl, rows_of, run_python, start_longclip_score
 
 
 def test_an_output_that_can_grow_no_more_is_one_clear_line_and_resumable(tiny_checkpoint, tmp_path):
@@ -70,8 +69,7 @@ main()
 """
     (tmp_path / "in.jsonl").write_text(jsonl(*rows_of(60)))
     arguments = [tmp_path / "in.jsonl", "-m", tiny_checkpoint, "-b", 1, "-j", 1, "-o", tmp_path / "out.jsonl"]
-    command = [sys.executable, "-c", program, *map(str, arguments)]
-    run = subprocess.run(command, env=ENVIRONMENT, capture_output=True, timeout=TIMEOUT, check=False)
+    run = run_python(program, *arguments)
     assert run.returncode == 1
     assert b"ZeroDivisionError('injected')" in run.stderr
     assert b"--resume" in run.stderr

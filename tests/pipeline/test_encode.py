@@ -17,11 +17,6 @@ from longclip_cli.pipeline.encode import CPU_LIMITS, GPU_LIMITS, BatchLimits, En
 from longclip_cli.pipeline.load import load_text
 
 
-@pytest.fixture(scope="module")
-def model(checkpoint):
-    return load_model(str(checkpoint), CPU, torch.float32)
-
-
 def random_images(count):
     generator = torch.Generator().manual_seed(0)
     return [ImageInput(torch.randint(256, (3, 112, 112), dtype=torch.uint8, generator=generator)) for _ in range(count)]

@@ -4,7 +4,7 @@ import threading
 import time
 
 import pytest
-from helpers import TIMEOUT
+from helpers import TIMEOUT, wait_until
 
 from longclip_cli.errors import InputError, RowError
 from longclip_cli.formats.jsonl import Record
@@ -176,9 +176,7 @@ def test_closing_ends_a_reader_whose_input_fails():
 
 
 def wait_for_threads(count):
-    deadline = time.monotonic() + TIMEOUT
-    while threading.active_count() > count and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until(lambda: threading.active_count() <= count)
     assert threading.active_count() == count
 
 

@@ -216,7 +216,7 @@ def test_a_signal_after_the_last_row_changes_no_status(tiny_checkpoint, tmp_path
     (tmp_path / "in.jsonl").write_text(jsonl(ROW))
     kill = f"""
 import os, signal
-from longclip_cli.cli.score import score as cli
+from longclip_cli.cli import score as cli
 from longclip_cli.reporting.summary import Summary
 def kill(kill=os.kill, pid=os.getpid()): kill(pid, {15})
 """

@@ -71,7 +71,7 @@ def repeated(*shape):
     ],
 )
 @pytest.mark.filterwarnings("ignore")  # PyTorch's, about the kinds of tensors
-def test_sizes_and_tensors_that_no_network_has_are_named(tmp_path, weights, refusal, changes, message):
+def test_impossible_sizes_and_tensors_are_named(tmp_path, weights, refusal, changes, message):
     torch.save(weights | changes, tmp_path / "model.pt")
     assert message in refusal()
 
@@ -90,7 +90,7 @@ def test_sizes_and_tensors_that_no_network_has_are_named(tmp_path, weights, refu
         ("token_embedding.weight", lambda table: table.index_fill(0, torch.tensor(5), torch.nan), "holds NaN"),
     ],
 )
-def test_weights_that_make_all_scores_alike_are_refused(tmp_path, weights, refusal, name, change, message):
+def test_weights_that_give_every_row_one_score_are_refused(tmp_path, weights, refusal, name, change, message):
     """Without the refusal most of these give every row one score, with status 0."""
     torch.save({key: change(w) if name in ("", key) else w for key, w in weights.items()}, tmp_path / "model.pt")
     assert message in refusal()
@@ -218,7 +218,7 @@ def levels(value):
 
 
 @given(values, st.integers(0, pickle.HIGHEST_PROTOCOL))
-def test_a_pickle_is_never_taken_for_flatter_than_it_is(value, protocol):
+def test_the_nesting_of_a_pickle_is_never_underestimated(value, protocol):
     found = max(levels_of(pickle.dumps(value, protocol)), default=0)
     assert levels(value) <= found <= MOST_LEVELS
 
@@ -240,7 +240,7 @@ def test_a_safetensors_header_that_claims_too_much_is_refused(tmp_path, refusal,
 
 
 @pytest.mark.parametrize("model", ["x" * 5000, "a/" * 3000, "a\0b"], ids=["long name", "long path", "NUL"])
-def test_a_reference_that_no_path_can_be_is_named(model):
+def test_a_reference_that_cannot_be_a_path_is_named(model):
     with pytest.raises(CheckpointError, match="no such checkpoint: "):
         find_checkpoint(model)
 

@@ -23,7 +23,7 @@ def test_as_many_failed_rows_as_allowed_do_not_stop_the_run(tiny_checkpoint):
     assert run.returncode == 3
 
 
-def test_a_run_whose_first_hundred_rows_fail_alike_stops_and_shows_the_fields(tiny_checkpoint):
+def test_a_hundred_rows_that_fail_alike_stop_the_run(tiny_checkpoint):
     rows = [{"id": i, "img": "rgb.png", "caption": "A cat"} for i in range(100_000)]
     run = longclip_score("-m", tiny_checkpoint, input=jsonl(*rows))
     assert run.returncode == 1
@@ -40,13 +40,13 @@ def test_a_run_whose_first_hundred_rows_fail_alike_stops_and_shows_the_fields(ti
         (jsonl(ROW | {"text": " "}), ""),
     ],
 )
-def test_where_no_row_was_scored_the_cause_is_looked_for_where_it_is(tiny_checkpoint, rows, advice):
+def test_a_run_without_scores_names_the_options_that_may_help(tiny_checkpoint, rows, advice):
     run = longclip_score("-m", tiny_checkpoint, "-q", input=rows)
     assert run.returncode == 3
     assert run.stderr.decode() == f"longclip-score: not one row was scored{advice}\n"
 
 
-def test_the_early_stop_shows_a_row_that_failed_though_later_ones_did_not(tiny_checkpoint):
+def test_the_early_stop_shows_the_fields_of_a_failed_row(tiny_checkpoint):
     run = longclip_score("-m", tiny_checkpoint, "-b", 64, input=jsonl(*[{"img": "a"}] * 150, *[ROW] * 10))
     assert "alike, image: no field 'image_path'; the fields of such a row are: img (" in run.stderr.decode()
 

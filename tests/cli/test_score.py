@@ -29,7 +29,7 @@ def photo_rows():
     return [{"image_path": str(PICTURES / name), "text": f"A photo of {text}."} for name, text in names.items()]
 
 
-def test_photos_go_through_a_network_of_real_size(photo_rows, base_checkpoint):
+def test_photos_are_scored_by_a_model_of_real_size(photo_rows, base_checkpoint):
     run = longclip_score("-m", base_checkpoint, input=jsonl(*photo_rows))
     scores = [row["clip_score"] for row in parse_jsonl(run.stdout)]
     assert run.returncode == 0
@@ -37,7 +37,7 @@ def test_photos_go_through_a_network_of_real_size(photo_rows, base_checkpoint):
     assert all(0 < score < 1 for score in scores)
 
 
-def test_a_pipeline_that_takes_only_the_head_ends_silently(photo_rows, base_checkpoint, tmp_path):
+def test_a_reader_that_closes_the_pipe_ends_the_run_silently(photo_rows, base_checkpoint, tmp_path):
     (tmp_path / "in.jsonl").write_text(jsonl(*photo_rows * 8))
     run = shell(tmp_path, f"cat in.jsonl | score -m {base_checkpoint} -b 1 | head -2; echo ${{PIPESTATUS[1]}}")
     first, second, status = run.stdout.splitlines()
@@ -46,14 +46,14 @@ def test_a_pipeline_that_takes_only_the_head_ends_silently(photo_rows, base_chec
     assert run.stderr == b""
 
 
-def test_the_model_is_loaded_while_the_first_line_is_waited_for(tmp_path):
+def test_the_model_is_loaded_before_the_first_line_arrives(tmp_path):
     with start_longclip_score("-m", tmp_path / "missing.pt") as process:
         # No line is ever written, and yet the run finds out that there is no such model.
         assert process.wait(TIMEOUT) == 1
         assert b"no such checkpoint" in process.stderr.read()
 
 
-def test_a_slow_producer_sees_each_score_before_it_writes_the_next_line(checkpoint):
+def test_each_row_is_written_before_the_next_line_arrives(checkpoint):
     rows = [ROW | {"id": i} for i in range(3)] + [MISSING, ROW]
     with start_longclip_score("-m", checkpoint) as process:
         for row in rows:
@@ -101,7 +101,7 @@ def test_a_closed_standard_stream_is_no_reason_to_break(tiny_checkpoint, tmp_pat
     assert len(parse_jsonl((tmp_path / "out.jsonl").read_bytes())) == 1
 
 
-def test_a_pipe_that_does_not_block_is_read_to_its_end(tiny_checkpoint):
+def test_a_nonblocking_pipe_is_read_to_its_end(tiny_checkpoint):
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
     with start_longclip_score("-q", "-m", tiny_checkpoint, stdin=reading) as process:
@@ -114,7 +114,7 @@ def test_a_pipe_that_does_not_block_is_read_to_its_end(tiny_checkpoint):
     os.close(reading)
 
 
-def test_a_broken_input_gives_the_rows_before_it_and_names_the_line(tiny_checkpoint, tmp_path):
+def test_an_unreadable_input_gives_its_rows_and_names_the_line(tiny_checkpoint, tmp_path):
     whole = jsonl(*[ROW] * 40).encode()
     (tmp_path / "in.jsonl.gz").write_bytes(gzip.compress(whole + os.urandom(100_000).hex().encode())[:60_000])
     run = longclip_score("in.jsonl.gz", "-m", tiny_checkpoint, "-b", 1, cwd=tmp_path)

@@ -26,7 +26,7 @@ from longclip_cli.options import ScoreOptions
         (["--output-key", ""], "an empty string as output key"),
     ],
 )
-def test_wrong_usage_is_status_2_and_says_what(arguments, message, tmp_path):
+def test_wrong_usage_is_status_2_and_names_the_mistake(arguments, message, tmp_path):
     run = longclip_score(*arguments, input=jsonl(ROW), cwd=tmp_path)
     assert run.returncode == 2
     assert message in run.stderr.decode()
@@ -61,7 +61,7 @@ def test_the_output_may_not_be_the_input(tmp_path):
     assert (tmp_path / "in.jsonl").read_text() == jsonl(ROW)
 
 
-def test_a_run_that_cannot_start_leaves_an_older_partial_file_as_it_is(tmp_path):
+def test_a_run_that_cannot_start_keeps_an_older_partial_file(tmp_path):
     (tmp_path / "out.jsonl.partial").write_text("of an earlier run\n")
     run = longclip_score("-m", "missing.pt", "-o", "out.jsonl", input=jsonl(ROW), cwd=tmp_path)
     assert run.returncode == 1

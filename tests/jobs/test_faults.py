@@ -7,7 +7,7 @@ import pytest
 from helpers import TIMEOUT, jsonl, longclip_score, parse_jsonl, rows_of, run_python, start_longclip_score
 
 
-def test_an_output_that_can_grow_no_more_is_one_clear_line_and_resumable(tiny_checkpoint, tmp_path):
+def test_an_output_at_its_size_limit_is_one_line_and_resumable(tiny_checkpoint, tmp_path):
     (tmp_path / "in.jsonl").write_text(jsonl(*rows_of(300)))
     arguments = (tmp_path / "in.jsonl", "-q", "-m", tiny_checkpoint, "-b", 1, "-o", tmp_path / "out.jsonl")
     limit = dict(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000)))
@@ -20,7 +20,7 @@ def test_an_output_that_can_grow_no_more_is_one_clear_line_and_resumable(tiny_ch
     assert [row["id"] for row in parse_jsonl((tmp_path / "out.jsonl").read_bytes())] == list(range(300))
 
 
-def test_a_full_disk_is_one_clear_line_and_resumable(tiny_checkpoint, tmp_path):
+def test_a_full_disk_is_one_line_and_resumable(tiny_checkpoint, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True, check=False)
@@ -49,7 +49,7 @@ def test_a_full_disk_is_one_clear_line_and_resumable(tiny_checkpoint, tmp_path):
     ],
     ids=["forward pass", "writing", "encoding"],
 )
-def test_an_unforeseen_fault_ends_the_run_with_a_resumable_partial_file(tiny_checkpoint, tmp_path, place, name):
+def test_an_unexpected_error_leaves_a_resumable_partial_file(tiny_checkpoint, tmp_path, place, name):
     module, _, owner = place.partition(".Long") if ".Long" in place else place.partition(".Output")
     target = f"module.{'Long' + owner if '.Long' in place else 'Output'}" if owner or ".Output" in place else "module"
     program = f"""

@@ -97,7 +97,7 @@ def test_a_changed_input_file_is_not_resumed(tiny_checkpoint, tmp_path):
     assert (tmp_path / "out.jsonl.partial").read_bytes() == left
 
 
-def test_another_stream_through_the_same_pipe_is_not_taken_for_the_one_that_is_complete(tiny_checkpoint, tmp_path):
+def test_a_new_stream_is_scored_although_the_output_is_complete(tiny_checkpoint, tmp_path):
     arguments = ("-m", tiny_checkpoint, "-o", tmp_path / "out.jsonl", "--resume")
     for first in (0, 10):
         rows = rows_of(20)[first : first + 5]
@@ -105,7 +105,7 @@ def test_another_stream_through_the_same_pipe_is_not_taken_for_the_one_that_is_c
         assert [row["id"] for row in parse_jsonl((tmp_path / "out.jsonl").read_bytes())] == [row["id"] for row in rows]
 
 
-def test_a_run_that_stopped_as_all_rows_failed_leaves_no_failed_rows_to_keep(tiny_checkpoint, tmp_path):
+def test_failed_rows_of_an_early_stop_are_not_kept(tiny_checkpoint, tmp_path):
     row = {"image_path": "late.png", "text": "a picture that comes late"}
     (tmp_path / "in.jsonl").write_text(jsonl(*[row] * 150))
     arguments = ("in.jsonl", "-m", tiny_checkpoint, "-o", "out.jsonl", "--resume")
@@ -117,7 +117,7 @@ def test_a_run_that_stopped_as_all_rows_failed_leaves_no_failed_rows_to_keep(tin
     assert len(parse_jsonl((tmp_path / "out.jsonl").read_bytes())) == 150
 
 
-def test_a_byte_order_mark_and_blocks_lost_with_the_power_do_not_hinder_resuming(tiny_checkpoint, tmp_path):
+def test_a_byte_order_mark_and_zeroed_blocks_allow_resuming(tiny_checkpoint, tmp_path):
     content = b"\xef\xbb\xbf" + jsonl(*rows_of(5)).encode()
     out, partial = tmp_path / "out.jsonl", tmp_path / "out.jsonl.partial"
     with start_longclip_score("-m", tiny_checkpoint, "-o", out) as process:
@@ -132,7 +132,7 @@ def test_a_byte_order_mark_and_blocks_lost_with_the_power_do_not_hinder_resuming
     assert out.read_bytes()[:200] == whole[:200]
 
 
-def test_resuming_a_complete_output_does_nothing_and_without_resume_it_is_made_afresh(tiny_checkpoint, tmp_path):
+def test_only_resume_leaves_a_complete_output_as_it_is(tiny_checkpoint, tmp_path):
     (tmp_path / "in.jsonl").write_text(jsonl(*rows_of(5)))
     arguments = ("in.jsonl", "-m", tiny_checkpoint, "-o", "out.jsonl")
     assert longclip_score(*arguments, "--resume", cwd=tmp_path).returncode == 0  # nothing to resume: it starts
@@ -149,7 +149,7 @@ def test_resuming_a_complete_output_does_nothing_and_without_resume_it_is_made_a
     assert b"7 rows in" in longclip_score(*arguments, "--resume", cwd=tmp_path).stderr
 
 
-def test_rows_that_had_failed_before_the_interruption_count_in_status_and_summary(tiny_checkpoint, tmp_path):
+def test_kept_failed_rows_count_in_status_and_summary(tiny_checkpoint, tmp_path):
     out = tmp_path / "out.jsonl"
     stop_midway(["-m", tiny_checkpoint], out, rows=80)
     run = longclip_score(
@@ -161,7 +161,7 @@ def test_rows_that_had_failed_before_the_interruption_count_in_status_and_summar
     assert summary["failed_by_reason"] == {"image: no such file": 1}
 
 
-def test_errors_are_limited_anew_in_a_resumed_run(tiny_checkpoint, tmp_path):
+def test_kept_failed_rows_do_not_count_for_max_errors(tiny_checkpoint, tmp_path):
     rows = rows_of(40)
     rows[3]["image_path"] = "missing.png"
     (tmp_path / "in.jsonl").write_text(jsonl(*rows))
@@ -171,9 +171,7 @@ def test_errors_are_limited_anew_in_a_resumed_run(tiny_checkpoint, tmp_path):
     assert len(parse_jsonl((tmp_path / "out.jsonl").read_bytes())) == 40
 
 
-def test_without_resume_the_rows_of_an_interrupted_run_are_dropped_and_that_is_said(
-    stopped_folder, tiny_checkpoint, tmp_path
-):
+def test_without_resume_partial_rows_are_dropped_with_a_message(stopped_folder, tiny_checkpoint, tmp_path):
     out = shutil.copytree(stopped_folder, tmp_path / "copy") / "out.jsonl"
     run = longclip_score("-q", "-m", tiny_checkpoint, "-o", out, input=jsonl(*rows_of(3)))
     assert run.returncode == 0
@@ -187,7 +185,7 @@ def test_resume_without_an_output_file_is_wrong_usage():
     assert b"--resume needs an output file" in run.stderr
 
 
-def test_a_second_run_on_one_output_ends_at_once_and_the_first_is_unharmed(tiny_checkpoint, tmp_path):
+def test_a_second_run_on_one_output_ends_and_the_first_goes_on(tiny_checkpoint, tmp_path):
     out = tmp_path / "out.jsonl"
     with start_longclip_score("-m", tiny_checkpoint, "-o", out) as first:
         first.stdin.write(jsonl(*rows_of(3)).encode())

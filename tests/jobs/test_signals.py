@@ -51,7 +51,7 @@ def assert_same_rows(output, uninterrupted):
     ("number", "source"),
     [(signal.SIGKILL, "file"), (signal.SIGKILL, "stdin"), (signal.SIGTERM, "file"), (signal.SIGINT, "file")],
 )
-def test_a_run_stopped_at_random_moments_and_resumed_has_every_row_once(
+def test_a_run_stopped_at_random_and_resumed_has_each_row_once(
     number, source, long_input, uninterrupted, tiny_checkpoint, tmp_path
 ):
     stops = 50 if uninterrupted.count(b"\n") == 2000 else 2
@@ -91,7 +91,7 @@ def test_a_run_stopped_at_random_moments_and_resumed_has_every_row_once(
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_an_interrupted_run_finishes_the_rows_in_hand_and_says_how_to_go_on(tiny_checkpoint, tmp_path, number, status):
+def test_an_interrupted_run_keeps_its_rows_and_names_resume(tiny_checkpoint, tmp_path, number, status):
     row = rows_of(1)[0]
     with start_longclip_score("-m", tiny_checkpoint, "-o", tmp_path / "out.jsonl") as process:
         process.stdin.write(jsonl(row).encode())
@@ -103,7 +103,7 @@ def test_an_interrupted_run_finishes_the_rows_in_hand_and_says_how_to_go_on(tiny
     assert len(parse_jsonl((tmp_path / "out.jsonl.partial").read_bytes())) == 1
 
 
-def test_a_second_interrupt_stops_at_once_even_within_a_batch(base_checkpoint, tmp_path):
+def test_a_second_interrupt_stops_within_a_batch(base_checkpoint, tmp_path):
     for number in range(200):  # no two alike, or they would be scored in no time
         Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / f"{number}.png")
     arguments = ("-m", base_checkpoint, "-b", 64, "-o", tmp_path / "out.jsonl", "--image-root", tmp_path)
@@ -119,7 +119,7 @@ def test_a_second_interrupt_stops_at_once_even_within_a_batch(base_checkpoint, t
         assert b"stopped at once" in process.stderr.read()
 
 
-def test_a_run_whose_interrupts_are_ignored_goes_on(tiny_checkpoint):
+def test_a_signal_that_the_parent_ignores_stays_ignored(tiny_checkpoint):
     line = "trap '' HUP; exec \"$@\""
     command = [
         "bash",
@@ -141,7 +141,7 @@ def test_a_run_whose_interrupts_are_ignored_goes_on(tiny_checkpoint):
         assert process.wait(TIMEOUT) == 0
 
 
-def test_a_signal_before_rows_flow_ends_the_run_where_it_waits(tiny_checkpoint):
+def test_a_signal_before_the_first_row_ends_the_run(tiny_checkpoint):
     with start_longclip_score("-m", tiny_checkpoint) as process:
         process.stdin.write(b'{"half a line')
         process.stdin.flush()
@@ -151,7 +151,7 @@ def test_a_signal_before_rows_flow_ends_the_run_where_it_waits(tiny_checkpoint):
         assert process.stderr.read() == b"longclip-score: interrupted\n"
 
 
-def test_a_signal_when_nobody_reads_standard_error_is_as_good_as_any(tiny_checkpoint, tmp_path):
+def test_a_signal_works_when_nobody_reads_standard_error(tiny_checkpoint, tmp_path):
     reading, writing = os.pipe()
     with start_longclip_score("-m", tiny_checkpoint, "-o", tmp_path / "out.jsonl", stderr=writing) as process:
         os.close(writing)

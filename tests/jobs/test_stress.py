@@ -12,7 +12,7 @@ COLOURS = "red", "green", "blue", "orange", "grey"
 
 
 @pytest.mark.parametrize("rows", [20_000, pytest.param(1_000_000, marks=pytest.mark.stress)])
-def test_memory_is_flat_however_long_the_stream(tiny_checkpoint, tmp_path, rows):
+def test_memory_does_not_grow_with_the_stream(tiny_checkpoint, tmp_path, rows):
     lines = []
     for i, colour in enumerate(COLOURS):
         path = tmp_path / f"{colour}.{'png' if i % 2 else 'jpg'}"

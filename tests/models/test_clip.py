@@ -22,14 +22,14 @@ def test_a_pair_scores_as_the_original_scores_it(model, row):
     assert score == golden_score(row)
 
 
-def test_padding_behind_the_end_token_changes_nothing(model):
+def test_padding_after_the_end_token_changes_nothing(model):
     ids = tokenize("a rocket on its launch pad", 248).ids
     alone = model.encode_text([torch.tensor([ids])], torch.tensor([len(ids)]))
     padded = model.encode_text([torch.tensor([ids + [123] * 40])], torch.tensor([len(ids)]))
     torch.testing.assert_close(alone, padded, rtol=0, atol=1e-5)
 
 
-def test_texts_of_several_lengths_are_encoded_at_once_as_each_alone(model):
+def test_texts_encoded_together_have_the_features_of_each_alone(model):
     texts = ["a rocket", "a rocket on its launch pad", "a cat", "a cup of coffee on a table, with a spoon"]
     ids = sorted((tokenize(text, 248).ids for text in texts), key=len)
     lengths = torch.tensor([len(text) for text in ids])
@@ -38,7 +38,7 @@ def test_texts_of_several_lengths_are_encoded_at_once_as_each_alone(model):
     torch.testing.assert_close(model.encode_text([short, *rest], lengths), torch.cat(alone), rtol=0, atol=1e-5)
 
 
-def test_the_last_block_gives_for_one_position_what_the_whole_block_gives(model):
+def test_pooling_in_the_last_block_equals_the_whole_block(model):
     block = model.transformer.resblocks[-1]
     groups = [(3, 11), (1, 4)]
     x = torch.randn(3 * 11 + 4, model.sizes.text.width, generator=torch.Generator().manual_seed(0))

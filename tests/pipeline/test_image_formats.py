@@ -136,7 +136,7 @@ def test_a_fits_file_is_not_read(tmp_path):
     ],
     ids=["QOI", "BMP RLE", "BMP RLE that draws nothing", "PPM", "PGM"],
 )
-def test_what_pillow_decodes_in_python_is_limited(tmp_path, content):
+def test_formats_that_are_decoded_in_python_are_limited(tmp_path, content):
     expected = "image: cannot be decoded: a (of more than 4000000 pixels and slow to decode; convert it to PNG)"
     assert error_of(tmp_path, content) == expected
 
@@ -165,7 +165,7 @@ def test_an_icon_of_a_large_picture_is_an_error(tmp_path):
 
 
 @given(st.binary(max_size=200), st.sampled_from([PNG_SIGNATURE, b"\0\0\1\0", b"\0\0\1\0\1\0", b"qoif", b"P6 ", b"BM"]))
-def test_any_bytes_are_read_or_refused_as_a_row(tmp_path_factory, content, signature):
+def test_any_bytes_are_an_image_or_a_row_error(tmp_path_factory, content, signature):
     path = tmp_path_factory.mktemp("any") / "a"
     path.write_bytes(signature + content)
     try:
@@ -174,7 +174,7 @@ def test_any_bytes_are_read_or_refused_as_a_row(tmp_path_factory, content, signa
         assert str(error).startswith("image: ")
 
 
-def test_no_more_file_descriptors_is_no_error_of_the_row(tmp_path, monkeypatch):
+def test_running_out_of_file_descriptors_is_not_a_row_error(tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError(errno.EMFILE, "Too many open files")
 

@@ -41,7 +41,7 @@ def test_a_failed_row_holds_no_image_in_memory(tmp_path):
     assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)
 
 
-def test_rows_share_an_image_and_a_text_until_the_file_is_written_anew(tmp_path):
+def test_rows_share_an_image_until_its_file_changes(tmp_path):
     Image.new("RGB", (40, 40), "red").save(tmp_path / "a.png")
     load = loader(tmp_path)
     first, second, third = (load(row("a.png", text)).wait().pair for text in ("one", "two", "one"))
@@ -74,7 +74,7 @@ def outcome(load, line):
 
 
 @pytest.mark.parametrize("text", ["&#" + "1" * 4301 + ";", "&amp;#" + "0" * 5000 + "65;"])
-def test_an_entity_that_python_refuses_is_that_row_s_error(text):
+def test_an_entity_that_python_refuses_is_a_row_error(text):
     error = outcome(loader(), row("astronaut.png", text))
     assert error.reason == "row: unexpected error"
     assert str(error).startswith("row: unexpected error: ValueError: Exceeds the limit")
@@ -87,7 +87,7 @@ class RustPanic(BaseException):
 
 @pytest.mark.parametrize("error", [RuntimeError("no"), RustPanic("no"), RecursionError("no"), AssertionError("no")])
 @pytest.mark.parametrize("where", ["load_image", "load_text", "parse_line", "check_regular_file"])
-def test_whatever_goes_wrong_with_a_row_is_its_error(monkeypatch, where, error):
+def test_any_error_while_loading_a_row_is_a_row_error(monkeypatch, where, error):
     def fail(*_, **__):
         raise error
 
@@ -96,12 +96,12 @@ def test_whatever_goes_wrong_with_a_row_is_its_error(monkeypatch, where, error):
     assert str(failed) == f"row: unexpected error: {type(error).__name__}: no"
 
 
-def test_no_image_is_decoded_for_a_text_that_failed(monkeypatch):
+def test_no_image_is_decoded_for_a_bad_text(monkeypatch):
     monkeypatch.setattr("longclip_cli.pipeline.load.load_image", lambda *_, **__: pytest.fail("was decoded"))
     assert isinstance(outcome(loader(), row("astronaut.png", "&#" + "1" * 4301 + ";")), RowError)
 
 
-def test_a_row_that_runs_out_of_memory_is_tried_again_alone(monkeypatch):
+def test_a_row_that_runs_out_of_memory_is_retried_alone(monkeypatch):
     budget = MemoryBudget(100)
     tries = []
 
@@ -126,7 +126,7 @@ def test_a_row_that_runs_out_of_memory_twice_has_failed(monkeypatch):
     assert str(outcome(loader(), row("astronaut.png", "A cat"))) == "row: out of memory"
 
 
-def test_what_every_row_needs_ends_the_run(monkeypatch):
+def test_a_resource_that_every_row_needs_ends_the_run(monkeypatch):
     def fail(*_, **__):
         raise ResourceError("too many open files")
 
@@ -146,7 +146,7 @@ def test_long_lines_are_parsed_within_the_budget(monkeypatch):
     assert reserved == [8 * len(line.content)]
 
 
-def test_a_row_keeps_the_names_of_its_fields_and_not_their_values():
+def test_a_row_keeps_its_field_names_and_not_their_values():
     loaded = loader()(Line(1, b'{"image_path": "missing.png", "text": "a", "long": "value"}', 0))
     assert loaded.record.keys == ("image_path", "text", "long")
     assert not hasattr(loaded.record, "fields")

@@ -48,7 +48,7 @@ def one_line_and_another_once(written):
     yield Line(2, b"{}", 0)
 
 
-def test_rows_come_in_order_whichever_is_loaded_first():
+def test_rows_come_in_order_although_they_load_out_of_order():
     def load(line):
         time.sleep(0.002 * (line.number % 4))
         return load_at_once(line)
@@ -57,7 +57,7 @@ def test_rows_come_in_order_whichever_is_loaded_first():
         assert [n for chunk in rows.chunks(7, 7) for n in numbers(chunk)] == list(range(1, 51))
 
 
-def test_chunks_of_a_file_are_full_until_the_last_and_an_empty_one_ends_them():
+def test_chunks_of_a_file_are_full_and_an_empty_one_ends_them():
     with prefetch(lines(10)) as rows:
         assert [numbers(chunk) for chunk in rows.chunks(4, 4)] == [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10], []]
 
@@ -86,7 +86,7 @@ def test_a_live_input_s_row_does_not_wait_for_the_next_line():
         assert numbers(next(chunks)) == [2]
 
 
-def test_an_empty_chunk_comes_before_a_wait_so_that_nothing_is_held_back():
+def test_an_empty_chunk_comes_before_a_wait():
     written = threading.Event()
     with prefetch(one_line_and_another_once(written), is_live=True) as rows:
         chunks = rows.chunks(1, 1)
@@ -97,7 +97,7 @@ def test_an_empty_chunk_comes_before_a_wait_so_that_nothing_is_held_back():
         assert [numbers(chunk) for chunk in chunks if chunk] == [[2]]
 
 
-def test_an_input_that_breaks_gives_the_rows_before_it_and_then_its_error():
+def test_an_unreadable_input_gives_its_rows_and_then_its_error():
     def source():
         yield from lines(5)
         raise InputError("unreadable")
@@ -109,7 +109,7 @@ def test_an_input_that_breaks_gives_the_rows_before_it_and_then_its_error():
             next(chunks)
 
 
-def test_an_unforeseen_error_in_a_worker_is_raised_in_its_place():
+def test_an_unexpected_error_in_a_worker_is_raised_in_order():
     def load(line):
         if line.number == 5:
             raise ZeroDivisionError
@@ -146,7 +146,7 @@ def test_rows_over_the_budget_wait_for_the_caller_to_release():
     assert received == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_blank_line_gives_out_the_rows_before_it():
+def test_a_blank_line_flushes_the_rows_before_it():
     def source():
         yield from lines(2)
         yield Line(3, b"", 3)
@@ -193,7 +193,7 @@ def test_closing_ends_the_reader_and_the_workers_of_an_endless_input():
     wait_for_threads(before)
 
 
-def test_threads_that_may_not_change_their_priority_load_all_the_same(monkeypatch):
+def test_threads_that_may_not_change_priority_still_load(monkeypatch):
     def refuse(*_):
         raise PermissionError
 

@@ -59,7 +59,7 @@ def test_the_rate_counts_the_rows_of_this_run_only(clock, capsys):
     assert " 1,030 rows, 0.5 rows/s, 0 errors" in capsys.readouterr().err
 
 
-def test_the_bar_of_a_resumed_run_begins_at_what_is_kept(monkeypatch):
+def test_the_bar_of_a_resumed_run_starts_at_the_kept_rows(monkeypatch):
     """So that the time left follows from the rate of this run."""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     shown, summary = Progress(), Summary()
@@ -73,7 +73,7 @@ def test_the_bar_of_a_resumed_run_begins_at_what_is_kept(monkeypatch):
     shown.close()
 
 
-def test_the_bar_of_the_command_starts_at_what_is_kept(tiny_checkpoint, tmp_path):
+def test_the_command_starts_the_bar_at_the_kept_rows(tiny_checkpoint, tmp_path):
     program = """
 from longclip_cli.reporting import progress
 from longclip_cli.cli.score import main
@@ -173,7 +173,7 @@ def test_a_kept_last_line_without_a_line_end_is_noted():
     assert summary.last_line_unterminated
 
 
-def test_a_summary_replaces_a_file_and_writes_to_what_is_none(tmp_path):
+def test_a_summary_replaces_a_file_and_is_written_into_a_pipe(tmp_path):
     summary = Summary()
     (tmp_path / "target.json").write_text("old\n")
     (tmp_path / "link.json").symlink_to("target.json")

@@ -56,7 +56,7 @@ def test_an_input_with_a_side_file_s_name_is_refused_and_stays(folder, suffix):
 
 @pytest.mark.parametrize("suffix", SIDE_FILES)
 @pytest.mark.parametrize("kind", ["file", "link", "dangling link", "fifo", "folder"])
-def test_what_no_run_has_left_is_neither_deleted_nor_followed(folder, kind, suffix):
+def test_foreign_files_are_neither_deleted_nor_followed(folder, kind, suffix):
     path, precious = folder / f"o.jsonl{suffix}", folder / "precious"
     if kind != "dangling link":
         precious.write_text("precious\n")
@@ -69,7 +69,7 @@ def test_what_no_run_has_left_is_neither_deleted_nor_followed(folder, kind, suff
     assert not precious.exists() if kind == "dangling link" else precious.read_text() == "precious\n"
 
 
-def test_the_command_refuses_a_side_file_that_no_run_has_left(folder):
+def test_the_command_refuses_a_foreign_side_file(folder):
     (folder / "o.jsonl.run.json").write_text("{}")
     for resume in ((), ("--resume",)):
         run = longclip_score("in.jsonl", "-m", "missing.pt", "-o", "o.jsonl", *resume)

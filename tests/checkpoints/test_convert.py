@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 import torch
-from helpers import COMMAND, ENVIRONMENT, GOLDEN, golden_rows
+from helpers import COMMAND, ENVIRONMENT, IMAGES, golden_rows
 from safetensors.torch import load_file, save_file
 
 from longclip_cli.scorer import LongCLIPScorer
@@ -19,7 +19,7 @@ def convert(*arguments):
 
 
 def scores(model):
-    paths = [GOLDEN / "images" / row["image_path"] for row in ROWS]
+    paths = [IMAGES / row["image_path"] for row in ROWS]
     return LongCLIPScorer.from_pretrained(str(model), "cpu", "fp32").score(paths, [row["text"] for row in ROWS])
 
 
@@ -32,7 +32,7 @@ def test_a_converted_checkpoint_scores_as_before(checkpoint, tmp_path, dtype, to
     assert {tensor.dtype for tensor in load_file(tmp_path / "out.safetensors").values()} == {kind}
 
 
-def test_a_converted_checkpoint_can_be_read_by_whom_other_files_can(tmp_path):
+def test_a_converted_file_has_the_permissions_of_any_new_file(tmp_path):
     (tmp_path / "other").touch()
     assert convert("demo", tmp_path / "out.safetensors").returncode == 0
     assert (tmp_path / "out.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
@@ -51,7 +51,7 @@ def test_it_prints_what_the_checkpoint_is(checkpoint, tmp_path, weights):
     assert "float16" in run.stdout
 
 
-def test_the_keys_are_the_original_s_whatever_they_were(checkpoint_maker, weights, tmp_path):
+def test_converted_keys_are_those_of_the_original(checkpoint_maker, weights, tmp_path):
     checkpoint_maker.main("transformers", str(tmp_path / "in"))
     assert convert(tmp_path / "in", tmp_path / "out.safetensors").returncode == 0
     converted = load_file(tmp_path / "out.safetensors")
@@ -60,7 +60,7 @@ def test_the_keys_are_the_original_s_whatever_they_were(checkpoint_maker, weight
         assert torch.equal(converted[name], weights[name]), name
 
 
-def test_what_the_config_said_goes_with_the_file(checkpoint_maker, tmp_path):
+def test_the_config_is_stored_in_the_converted_file(checkpoint_maker, tmp_path):
     checkpoint_maker.main("clip", str(tmp_path / "in"))
     config = json.loads((tmp_path / "in" / "config.json").read_text())
     config["text_config"] |= {"hidden_act": "gelu", "num_attention_heads": 2}
@@ -74,7 +74,7 @@ def test_what_the_config_said_goes_with_the_file(checkpoint_maker, tmp_path):
     assert sizes.vision.activation == "quick_gelu"
 
 
-def test_what_cannot_be_converted_is_one_line_and_leaves_nothing(checkpoint, weights, tmp_path):
+def test_a_failed_conversion_is_one_line_and_leaves_no_file(checkpoint, weights, tmp_path):
     save_file({"a": torch.ones(1)}, tmp_path / "other.safetensors")
     save_file(weights, tmp_path / "same.safetensors")
     save_file(weights | {"visual.proj": weights["visual.proj"] / 0}, tmp_path / "nan.safetensors")

@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 import torch
-from helpers import PICTURES, jsonl, longclip_score
+from helpers import CPU, ROW, jsonl, longclip_score
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
@@ -20,8 +20,6 @@ from longclip_cli.checkpoints.pickles import MOST_LEVELS, levels_of
 from longclip_cli.checkpoints.state_dict import weight_files
 from longclip_cli.errors import CheckpointError
 
-CPU = torch.device("cpu")
-ROW = jsonl({"image_path": str(PICTURES / "chelsea.png"), "text": "a cat"})
 INDEX = "model.safetensors.index.json"
 NESTED = b'{"a":' * 100_000
 PROJECTION = "text_projection"  # [64, 64] in the golden checkpoint
@@ -79,7 +77,7 @@ def repeated(*shape):
     ],
 )
 @pytest.mark.filterwarnings("ignore")  # PyTorch's, about the kinds of tensors
-def test_sizes_and_tensors_that_no_network_has_are_named(tmp_path, weights, refusal, changes, message):
+def test_impossible_sizes_and_tensors_are_named(tmp_path, weights, refusal, changes, message):
     torch.save(weights | changes, tmp_path / "model.pt")
     assert message in refusal()
 
@@ -98,11 +96,11 @@ def test_sizes_and_tensors_that_no_network_has_are_named(tmp_path, weights, refu
         ("token_embedding.weight", lambda table: table.index_fill(0, torch.tensor(5), torch.nan), "holds NaN"),
     ],
 )
-def test_weights_that_make_all_scores_alike_are_refused(tmp_path, weights, refusal, name, change, message):
+def test_weights_that_give_every_row_one_score_are_refused(tmp_path, weights, refusal, name, change, message):
     """Without the refusal most of these give every row one score, with status 0."""
     torch.save({key: change(w) if name in ("", key) else w for key, w in weights.items()}, tmp_path / "model.pt")
     assert message in refusal()
-    run = longclip_score("-m", tmp_path / "model.pt", input=ROW)
+    run = longclip_score("-m", tmp_path / "model.pt", input=jsonl(ROW))
     assert (run.returncode, run.stdout) == (1, b"")
 
 
@@ -209,7 +207,7 @@ def test_a_deeply_nested_pickle_is_refused_unread(tmp_path, is_in_archive):
     else:
         before = (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})
         (tmp_path / "model.pt").write_bytes(b"".join(pickle.dumps(value, 2) for value in before) + nested)
-    run = longclip_score("-m", tmp_path / "model.pt", input=ROW)
+    run = longclip_score("-m", tmp_path / "model.pt", input=jsonl(ROW))
     assert run.returncode == 1
     assert b"model.pt: refused: its pickle is nested too deeply" in run.stderr
 
@@ -226,7 +224,7 @@ def levels(value):
 
 
 @given(values, st.integers(0, pickle.HIGHEST_PROTOCOL))
-def test_a_pickle_is_never_taken_for_flatter_than_it_is(value, protocol):
+def test_the_nesting_of_a_pickle_is_never_underestimated(value, protocol):
     found = max(levels_of(pickle.dumps(value, protocol)), default=0)
     assert levels(value) <= found <= MOST_LEVELS
 
@@ -248,7 +246,7 @@ def test_a_safetensors_header_that_claims_too_much_is_refused(tmp_path, refusal,
 
 
 @pytest.mark.parametrize("model", ["x" * 5000, "a/" * 3000, "a\0b"], ids=["long name", "long path", "NUL"])
-def test_a_reference_that_no_path_can_be_is_named(model):
+def test_a_reference_that_cannot_be_a_path_is_named(model):
     with pytest.raises(CheckpointError, match="no such checkpoint: "):
         find_checkpoint(model)
 

@@ -7,7 +7,7 @@ from hashlib import sha1, sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from helpers import PICTURES, jsonl, longclip_score
+from helpers import ROW, jsonl, longclip_score, parse_jsonl
 from safetensors.torch import save_file
 
 from longclip_cli.checkpoints.hub import download
@@ -22,11 +22,11 @@ def test_owner_and_name_are_a_hub_id(model):
 
 
 @pytest.mark.parametrize("model", ["name", "./a", "../a", "/a/b", "a/b/c", "a/b.pt", "./b c", "a/b.safetensors"])
-def test_a_path_is_no_hub_id(model):
+def test_a_path_is_not_a_hub_id(model):
     assert not looks_like_hub_id(model)
 
 
-def test_a_repository_gives_its_safetensors_file_else_the_one_named_for_longclip():
+def test_a_safetensors_file_is_preferred_then_a_longclip_name():
     assert pick_checkpoint(["README.md", "a.pt", "longclip-L@336px.pt"], where="x") == "longclip-L@336px.pt"
     assert pick_checkpoint(["longclip-L.pt", "model.safetensors"], where="x") == "model.safetensors"
     several = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"]
@@ -40,10 +40,10 @@ def test_a_repository_gives_its_safetensors_file_else_the_one_named_for_longclip
 
 
 @pytest.mark.parametrize("offline", ["1", "0"])
-def test_without_a_network_and_a_cached_copy_the_error_says_the_ways_out(tmp_path, offline):
+def test_without_network_and_cache_the_error_lists_remedies(tmp_path, offline):
     # Nothing listens on the port, as if there were no network.
     environment = {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": offline, "HF_ENDPOINT": "http://127.0.0.1:9"}
-    run = longclip_score(input=ROW, environment=environment)
+    run = longclip_score(input=jsonl(ROW), environment=environment)
     message = run.stderr.decode()
     assert run.returncode == 1
     assert run.stdout == b""
@@ -55,7 +55,6 @@ def test_without_a_network_and_a_cached_copy_the_error_says_the_ways_out(tmp_pat
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 REPOSITORY = "somebody/longclip-tiny"
-ROW = jsonl({"image_path": str(PICTURES / "chelsea.png"), "text": "a cat"})
 
 
 class Hub(BaseHTTPRequestHandler):
@@ -137,12 +136,12 @@ def serving(files, breaks=0):
 
 def score_from(endpoint, cache, *options, model=REPOSITORY, offline="0"):
     environment = {"HF_HOME": str(cache), "HF_ENDPOINT": endpoint, "HF_HUB_OFFLINE": offline}
-    return longclip_score("-q", "-m", model, *options, input=ROW, environment=environment)
+    return longclip_score("-q", "-m", model, *options, input=jsonl(ROW), environment=environment)
 
 
 def assert_scored(run):
     assert run.returncode == 0, run.stderr
-    assert b"clip_score" in run.stdout
+    assert parse_jsonl(run.stdout)[0].keys() == ROW.keys() | {"clip_score"}
 
 
 def assert_one_line(run, *words):
@@ -155,7 +154,7 @@ def assert_one_line(run, *words):
         assert word in message
 
 
-def test_the_first_run_downloads_the_second_takes_the_cache_and_the_third_needs_no_network(tmp_path, tiny_checkpoint):
+def test_later_runs_use_the_cache_also_without_network(tmp_path, tiny_checkpoint):
     with serving({"README.md": b"#", "longclip-tiny.pt": tiny_checkpoint.read_bytes()}) as (hub, endpoint):
         assert_scored(score_from(endpoint, tmp_path))
         assert hub.downloads == ["longclip-tiny.pt"]
@@ -202,7 +201,7 @@ def test_all_files_are_of_the_commit_that_the_hub_has_named(tmp_path, tiny_check
     assert all(f"/resolve/{COMMIT}/" in request for request in asked)
 
 
-def test_a_revision_is_taken_and_one_that_does_not_exist_is_named(tmp_path, tiny_checkpoint):
+def test_a_revision_is_used_and_a_missing_one_is_named(tmp_path, tiny_checkpoint):
     with serving({"longclip-tiny.pt": tiny_checkpoint.read_bytes()}) as (_, endpoint):
         assert_scored(score_from(endpoint, tmp_path, "--revision", "v1"))
         assert_one_line(score_from(endpoint, tmp_path, "--revision", "v2"), REPOSITORY, "no revision v2")
@@ -218,7 +217,7 @@ def test_a_wrong_id_and_a_repository_without_a_checkpoint_are_named(tmp_path):
         assert_one_line(score_from(endpoint, tmp_path), f"no checkpoint in the Hub repository {REPOSITORY}")
 
 
-def test_a_file_that_the_repository_lists_and_has_not_is_one_line(tmp_path, tiny_checkpoint):
+def test_a_missing_file_that_the_repository_lists_is_one_line(tmp_path, tiny_checkpoint):
     class Listed(dict):
         def __contains__(self, _):
             return False
@@ -227,20 +226,20 @@ def test_a_file_that_the_repository_lists_and_has_not_is_one_line(tmp_path, tiny
         assert_one_line(score_from(endpoint, tmp_path), f"cannot download {REPOSITORY}")
 
 
-def test_a_connection_that_breaks_midway_is_taken_up_again(tmp_path, tiny_checkpoint):
+def test_a_download_that_breaks_midway_is_continued(tmp_path, tiny_checkpoint):
     with serving({"longclip-tiny.pt": tiny_checkpoint.read_bytes()}, breaks=1) as (hub, endpoint):
         assert_scored(score_from(endpoint, tmp_path))
         assert hub.breaks == 0
 
 
-def test_a_connection_that_always_breaks_midway_is_one_line_and_the_next_run_goes_on(tmp_path, tiny_checkpoint):
+def test_a_download_that_keeps_breaking_is_continued_by_the_next_run(tmp_path, tiny_checkpoint):
     with serving({"longclip-tiny.pt": tiny_checkpoint.read_bytes()}, breaks=100) as (hub, endpoint):
         assert_one_line(score_from(endpoint, tmp_path), f"cannot download {REPOSITORY}", "no copy is cached")
         hub.breaks = 0
         assert_scored(score_from(endpoint, tmp_path))
 
 
-def test_a_signal_while_asking_the_hub_is_not_taken_for_a_missing_network(monkeypatch):
+def test_an_interrupt_while_asking_the_hub_is_raised(monkeypatch):
     def interrupted(*_, **__):
         raise InterruptedRunError("interrupted")
 
@@ -263,5 +262,4 @@ def test_a_cached_copy_is_used_without_a_network(tmp_path, tiny_checkpoint):
     (repository / "refs" / "main").write_text(snapshot.name)
     (snapshot / "longclip-tiny.pt").symlink_to(tiny_checkpoint)
     environment = {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
-    run = longclip_score("-m", "somebody/longclip-tiny", input=ROW, environment=environment)
-    assert_scored(run)
+    assert_scored(longclip_score("-m", "somebody/longclip-tiny", input=jsonl(ROW), environment=environment))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import PICTURES, jsonl, longclip_score
+from helpers import CPU, ROW, jsonl, longclip_score
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
@@ -17,9 +17,6 @@ from longclip_cli.checkpoints.find import find_checkpoint
 from longclip_cli.checkpoints.load import load_model, release_pages
 from longclip_cli.checkpoints.state_dict import read_state_dict
 from longclip_cli.errors import CheckpointError
-
-CPU = torch.device("cpu")
-ROW = jsonl({"image_path": str(PICTURES / "chelsea.png"), "text": "a cat"})
 
 
 class Call:
@@ -67,7 +64,7 @@ def test_the_two_positional_tables_become_one(checkpoint, weights):
     ],
     ids=["module.", "state_dict", "model and module."],
 )
-def test_what_training_code_wraps_around_weights_is_taken_off(tmp_path, checkpoint, weights, wrap):
+def test_wrappers_of_training_code_are_removed(tmp_path, checkpoint, weights, wrap):
     torch.save(wrap(weights), tmp_path / "wrapped.pt")
     assert_same_weights(load(tmp_path / "wrapped.pt"), load(checkpoint))
 
@@ -77,7 +74,7 @@ def test_a_file_from_before_torch_1_6_is_read_too(tmp_path, checkpoint, weights)
     assert_same_weights(load(tmp_path / "old.pt"), load(checkpoint))
 
 
-def test_half_precision_files_are_computed_with_in_the_precision_asked_for(tmp_path, weights):
+def test_half_precision_files_load_in_the_requested_precision(tmp_path, weights):
     save_file({name: tensor.half() for name, tensor in weights.items()}, tmp_path / "half.safetensors")
     assert load(tmp_path / "half.safetensors").text_projection.dtype == torch.float32
     model = load_model(str(tmp_path / "half.safetensors"), CPU, torch.bfloat16)
@@ -85,12 +82,12 @@ def test_half_precision_files_are_computed_with_in_the_precision_asked_for(tmp_p
     assert model.text_projection.dtype == torch.float32  # of what is added up from layer to layer
 
 
-def test_a_pickled_call_is_refused_and_not_made(tmp_path):
+def test_a_pickled_call_is_refused_and_not_executed(tmp_path):
     torch.save({"positional_embedding": Call(tmp_path / "made")}, tmp_path / "call.pt")
     (tmp_path / "plain.pt").write_bytes(pickle.dumps(Call(tmp_path / "made")))
     refusals = {"call.pt": "it contains posix.mkdir", "plain.pt": "it is not a plain state dict"}
     for name, reason in refusals.items():
-        run = longclip_score("-m", tmp_path / name, input=ROW)
+        run = longclip_score("-m", tmp_path / name, input=jsonl(ROW))
         assert run.returncode == 1
         assert run.stdout == b""
         assert run.stderr.decode().startswith(f"longclip-score: {tmp_path / name}: refused: {reason}")
@@ -137,7 +134,7 @@ def test_what_is_missing_or_unexpected_is_named(tmp_path, weights, change, messa
         ("cut.safetensors", "not a readable safetensors file: "),
     ],
 )
-def test_a_file_that_is_no_checkpoint_is_named(tmp_path, checkpoint, checkpoint_safetensors, name, message):
+def test_a_file_that_is_not_a_checkpoint_is_named(tmp_path, checkpoint, checkpoint_safetensors, name, message):
     contents = {
         "cut.pt": checkpoint.read_bytes()[:100_000],
         "cut.safetensors": checkpoint_safetensors.read_bytes()[:100_000],
@@ -150,7 +147,7 @@ def test_a_file_that_is_no_checkpoint_is_named(tmp_path, checkpoint, checkpoint_
         load(tmp_path / name)
 
 
-def test_a_folder_gives_its_safetensors_file_else_the_one_named_for_longclip(tmp_path):
+def test_in_a_folder_safetensors_comes_first_then_a_longclip_name(tmp_path):
     for name in ("notes.txt", "optimizer.pt", "longclip-B.pt"):
         (tmp_path / name).touch()
     assert find_checkpoint(str(tmp_path)).name == "longclip-B.pt"
@@ -158,9 +155,9 @@ def test_a_folder_gives_its_safetensors_file_else_the_one_named_for_longclip(tmp
     assert find_checkpoint(str(tmp_path)).name == "model.safetensors"
 
 
-def test_a_changed_config_is_another_model_to_resume(checkpoint_maker, tmp_path):
+def test_a_changed_config_prevents_resuming(checkpoint_maker, tmp_path):
     checkpoint_maker.main("clip", str(tmp_path / "model"))
-    (tmp_path / "in.jsonl").write_text(ROW)
+    (tmp_path / "in.jsonl").write_text(jsonl(ROW))
     command = [tmp_path / "in.jsonl", "-m", tmp_path / "model", "-o", tmp_path / "out.jsonl", "--resume"]
     assert longclip_score(*command).returncode == longclip_score(*command).returncode == 0
     config = tmp_path / "model" / "config.json"
@@ -176,12 +173,12 @@ def test_a_folder_without_a_checkpoint_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("model", ["missing.pt", "folder/missing.pt", "no-such-name"])
-def test_a_reference_that_leads_nowhere_is_named(model):
+def test_a_reference_to_nothing_is_named(model):
     with pytest.raises(CheckpointError, match=f"no such checkpoint: {model}"):
         find_checkpoint(model)
 
 
-def test_reading_maps_the_file_and_does_not_copy_it(checkpoint):
+def test_reading_maps_the_file_instead_of_copying_it(checkpoint):
     tensors = read_state_dict(checkpoint)
     assert str(checkpoint) in Path("/proc/self/maps").read_text()
     del tensors
@@ -207,7 +204,7 @@ def test_pages_given_back_are_read_again_from_the_file(tmp_path):
     ],
     ids=["Git LFS pointer", "HTML", "bytes"],
 )
-def test_what_was_downloaded_wrongly_is_not_taken_for_a_checkpoint(tmp_path, content):
+def test_a_wrong_download_is_refused(tmp_path, content):
     (tmp_path / "model.pt").write_bytes(content)
     with pytest.raises(CheckpointError, match=r"model.pt: (not a PyTorch checkpoint|refused: it is not a plain state)"):
         load(tmp_path / "model.pt")

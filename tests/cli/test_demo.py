@@ -5,17 +5,14 @@ import subprocess
 import sys
 import zipfile
 from collections import defaultdict
-from pathlib import Path
 
 import pytest
-from helpers import longclip_score, parse_jsonl
+from helpers import EXAMPLES, ROOT, longclip_score, parse_jsonl
 
 from longclip_cli.checkpoints.find import find_checkpoint
 from longclip_cli.checkpoints.state_dict import read_state_dict
 from longclip_cli.models.tokenizer import tokenize
 
-ROOT = Path(__file__).parent.parent.parent
-EXAMPLES = ROOT / "examples"
 CLIP_CONTEXT_LENGTH = 77
 
 
@@ -30,7 +27,7 @@ def pictures():
     return captions
 
 
-def test_there_are_enough_examples_and_each_has_a_right_and_two_wrong_captions(pictures):
+def test_each_example_has_a_right_and_two_wrong_captions(pictures):
     assert 3 * len(pictures) >= 24
     for captions in pictures.values():
         assert set(captions) == {"right", "wrong early", "wrong late"}
@@ -56,7 +53,7 @@ def test_a_caption_fits_its_own_picture_better_than_another(pictures, tmp_path):
         assert own[path][0] > row["clip_score"]
 
 
-def test_the_model_is_small_and_laid_out_as_the_published_ones():
+def test_the_model_is_small_and_has_the_published_layout():
     path = find_checkpoint("demo")
     assert path.stat().st_size <= 8_000_000
     tensors = read_state_dict(path).tensors

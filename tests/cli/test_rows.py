@@ -8,7 +8,7 @@ import zlib
 from pathlib import Path
 
 import pytest
-from helpers import jsonl, longclip_score, parse_jsonl
+from helpers import jsonl, longclip_score, parse_jsonl, png_chunk
 from PIL import Image
 
 GOOD = {"image_path": "good.png", "text": "a red square"}
@@ -16,12 +16,13 @@ GOOD = {"image_path": "good.png", "text": "a red square"}
 
 def png_header(width: int, height: int) -> bytes:
     """A PNG that claims a size and holds no pixels."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + png_chunk(b"IHDR", header)
+        + png_chunk(b"IDAT", zlib.compress(b""))
+        + png_chunk(b"IEND", b"")
+    )
 
 
 def make_files(folder: Path) -> None:
@@ -138,7 +139,7 @@ def good_score(folder, checkpoint):
     return parse_jsonl(run.stdout)[0]["clip_score"]
 
 
-def test_a_run_with_bad_rows_is_complete_and_says_so_in_its_status(run):
+def test_a_run_with_bad_rows_completes_with_status_3(run):
     completed, lines = run
     assert completed.returncode == 3
     assert completed.stdout.count(b"\n") == len(lines)
@@ -149,7 +150,7 @@ def test_a_run_with_bad_rows_is_complete_and_says_so_in_its_status(run):
 
 
 @pytest.mark.parametrize("name", BAD_ROWS)
-def test_a_bad_row_keeps_its_line_and_gets_null_and_its_reason(name, run, good_score):
+def test_a_bad_row_keeps_its_line_and_gets_null_and_a_reason(name, run, good_score):
     completed, lines = run
     i = 2 * list(BAD_ROWS).index(name) + 1
     outputs = completed.stdout.split(b"\n")
@@ -164,7 +165,7 @@ def test_a_bad_row_keeps_its_line_and_gets_null_and_its_reason(name, run, good_s
         assert neighbour == GOOD | {"clip_score": pytest.approx(good_score, abs=2e-6)}
 
 
-def test_what_is_unusual_but_good_is_scored(folder, checkpoint, good_score):
+def test_unusual_but_valid_paths_are_scored(folder, checkpoint, good_score):
     values = ["link.png", ["good.png"], "目录 with spaces.png", "./good.png"]
     run = longclip_score("-m", checkpoint, input="\n".join(map(image, values)), cwd=folder)
     scores = [row["clip_score"] for row in parse_jsonl(run.stdout)]
@@ -172,7 +173,7 @@ def test_what_is_unusual_but_good_is_scored(folder, checkpoint, good_score):
     assert run.returncode == 0
 
 
-def test_absolute_paths_and_an_image_root(folder, checkpoint, good_score, tmp_path):
+def test_relative_paths_start_at_the_image_root(folder, checkpoint, good_score, tmp_path):
     rows = jsonl(GOOD, GOOD | {"image_path": str(folder / "good.png")}, GOOD | {"image_path": "a.png"})
     run = longclip_score("-m", checkpoint, "--image-root", folder, input=rows, cwd=tmp_path)
     relative, absolute, missing = parse_jsonl(run.stdout)
@@ -180,7 +181,7 @@ def test_absolute_paths_and_an_image_root(folder, checkpoint, good_score, tmp_pa
     assert missing["clip_score_error"] == f"image: no such file: {folder}/a.png"
 
 
-def test_blank_lines_give_no_output_line_and_other_line_ends_stay(folder, checkpoint):
+def test_blank_lines_give_no_row_and_line_ends_stay(folder, checkpoint):
     line = json.dumps(GOOD).encode()
     content = b"\n" + line + b"\r\n  \n\t\r\n" + line + b"\n\nno row\n" + line
     first, second, bad, third, end = longclip_score("-m", checkpoint, input=content, cwd=folder).stdout.split(b"\n")
@@ -191,7 +192,7 @@ def test_blank_lines_give_no_output_line_and_other_line_ends_stay(folder, checkp
     assert end == b""
 
 
-def test_other_keys(folder, checkpoint, good_score):
+def test_the_field_names_can_be_chosen(folder, checkpoint, good_score):
     row = {"picture": "good.png", "caption": "a red square", "clip_score": 7}
     keys = ("--image-key", "picture", "--text-key", "caption", "--output-key", "fit")
     run = longclip_score("-m", checkpoint, *keys, input=jsonl(row, {}), cwd=folder)

@@ -49,7 +49,7 @@ def dump(value: object, layout: dict) -> bytes:
 
 
 @given(objects, layouts, endings)
-def test_a_new_score_is_spliced_in_and_every_other_byte_stays(fields, layout, ending):
+def test_a_new_score_is_added_and_every_other_byte_stays(fields, layout, ending):
     line = dump(fields, layout) + ending
     output = encode(line, 0.25)
     body = line[: line.rindex(b"}")]
@@ -60,7 +60,7 @@ def test_a_new_score_is_spliced_in_and_every_other_byte_stays(fields, layout, en
 
 
 @given(objects, objects, values, layouts, endings)
-def test_an_old_score_and_its_error_give_way_and_the_other_members_stay(before, after, old, layout, ending):
+def test_an_old_score_and_error_are_replaced_and_the_rest_stays(before, after, old, layout, ending):
     fields = {**before, KEY: old, f"{KEY}_error": old, **{f"{name}'": value for name, value in after.items()}}
     line = dump(fields, layout) + ending
     kept = [member for member in exact_members(line) if member[0] not in (KEY, f"{KEY}_error")]
@@ -68,7 +68,7 @@ def test_an_old_score_and_its_error_give_way_and_the_other_members_stay(before, 
 
 
 @given(objects, layouts)
-def test_an_error_is_spliced_in_with_null(fields, layout):
+def test_an_error_is_added_with_a_null_score(fields, layout):
     line = dump(fields, layout)
     *kept, score, error = exact_members(encode(line, RowError("image: no such file", 'a "b"\ud800.png')))
     assert kept == exact_members(line)
@@ -83,7 +83,7 @@ def test_an_error_is_spliced_in_with_null(fields, layout):
 @example(b"[1, 2]")
 @example(b'"text"')
 @example(b'{"a": "tab\tin a string"}')
-def test_a_line_that_is_no_object_is_kept_as_a_string_beside_its_error(content):
+def test_a_line_that_is_not_an_object_is_kept_as_a_string(content):
     record, _ = parse_line(Line(17, content, 0))
     if isinstance(record.keys, RowError):
         output = orjson.loads(encode_record(record, KEY, record.keys))
@@ -109,7 +109,7 @@ def test_a_line_that_is_no_object_is_kept_as_a_string_beside_its_error(content):
     ],
     ids=["30 digits", "duplicate", "1.10", "no finite number", "escapes", "deep", "blanks", "byte order mark"],
 )
-def test_what_json_libraries_would_change_stays(content):
+def test_details_that_json_libraries_would_change_stay(content):
     brace = content.rindex(b"}")
     assert encode(content) == content[:brace] + b', "clip_score": 0.5' + content[brace:] + b"\n"
 
@@ -126,7 +126,7 @@ def test_what_json_libraries_would_change_stays(content):
         (b'{"a": 1, "clip_score": null, "clip_score_error": "image"}', b'{"a": 1, "clip_score": 0.5}\n'),
     ],
 )
-def test_a_score_that_is_there_already_is_replaced(content, expected):
+def test_an_existing_score_is_replaced(content, expected):
     assert encode(content) == expected
 
 
@@ -135,5 +135,5 @@ def test_a_score_is_rounded_to_six_decimals():
     assert json.loads(encode(b"{}", 1e-6))[KEY] == 1e-6
 
 
-def test_a_byte_order_mark_is_only_taken_for_one_in_the_first_line():
+def test_a_byte_order_mark_is_accepted_only_in_the_first_line():
     assert isinstance(parse_line(Line(2, b"\xef\xbb\xbf{}", 0))[0].keys, RowError)

@@ -5,34 +5,32 @@ import re
 from dataclasses import fields, replace
 
 import pytest
-from helpers import GOLDEN, jsonl, longclip_score, parse_jsonl
+from helpers import IMAGES, RECORD, TIME, jsonl, leave_partial, longclip_score, parse_jsonl
 from hypothesis import given
 from hypothesis import strategies as st
-from test_output import RECORD, leave_partial
 
 from longclip_cli import __version__
 from longclip_cli.jobs.resume import result_of
 from longclip_cli.jobs.run_record import RunRecord, is_record, read_object, read_record, write_record
 from longclip_cli.storage.target_file import open_output
 
-ROWS = [{"image_path": str(GOLDEN / "images" / "rgb.png"), "text": f"Cat {number}"} for number in range(3)]
-TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d"
+ROWS = [{"image_path": str(IMAGES / "rgb.png"), "text": f"Cat {number}"} for number in range(3)]
 INFORMS = {"model", "model_file", "device", "start", "end", "prefix", "completion"}
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(RunRecord)])
-def test_all_that_decides_what_rows_look_like_is_compared(name):
+def test_every_setting_that_affects_rows_is_compared(name):
     other = replace(RECORD, **{name: "another"})
     expected = [f"its {name.replace('_', ' ')} was {getattr(RECORD, name)}, not another"]
     assert RECORD.differences(other) == ([] if name in INFORMS else expected)
 
 
-def test_another_model_is_named_and_not_hashed():
+def test_a_different_model_is_shown_by_name_not_by_hash():
     other = replace(RECORD, model="another", model_hash="0baa3db3dfd6c34c")
     assert RECORD.differences(other) == ["its model was model, not another"]
 
 
-def test_a_run_that_needed_no_model_is_the_same_with_any():
+def test_a_run_that_needed_no_model_matches_any_model():
     without = replace(RECORD, model_hash=None, precision=None)
     assert without.differences(RECORD) == []
     assert RECORD.differences(without) == ["its model hash was hash, not None", "its precision was fp32, not None"]
@@ -76,7 +74,7 @@ def resume(interrupted, tmp_path):
         ("model_hash", "its model hash was 0.0.1, not "),
     ],
 )
-def test_a_run_of_another_version_is_not_resumed(resume, name, message):
+def test_a_run_of_a_different_version_is_not_resumed(resume, name, message):
     run = resume(record=lambda record: json.dumps(record | {name: "0.0.1"}))
     assert run.returncode == 1
     assert message in run.stderr.decode()
@@ -87,7 +85,7 @@ def with_score(value):
 
 
 @pytest.mark.parametrize("score", ["7.5", "-0.1", "true", "NaN", "1e999", "null", '"0.5"', "[0.5]", "1" * 400])
-def test_a_score_that_no_run_gives_is_no_result(score):
+def test_an_impossible_score_is_not_a_result(score):
     assert result_of(f'{{"clip_score": {score}}}\n'.encode(), "clip_score") is None
 
 
@@ -96,7 +94,7 @@ def test_a_score_from_0_to_1_is_a_result(score):
     assert result_of(f'{{"clip_score": {score}}}\n'.encode(), "clip_score") == float(score)
 
 
-def test_a_kept_score_that_no_run_gives_is_refused(resume, tmp_path):
+def test_an_impossible_kept_score_is_refused(resume, tmp_path):
     run = resume(with_score(b"7.5"), lambda record: json.dumps(record | {"prefix": None}))
     assert run.returncode == 1
     assert "the partial output holds a row 1 which has no 'clip_score' from 0 to 1, and no error" in run.stderr.decode()
@@ -111,7 +109,7 @@ def test_a_kept_score_that_no_run_gives_is_refused(resume, tmp_path):
     ],
     ids=["score", "error"],
 )
-def test_rows_that_have_changed_since_then_are_refused(resume, change, tmp_path):
+def test_kept_rows_that_were_edited_are_refused(resume, change, tmp_path):
     run = resume(change)
     assert run.returncode == 1
     assert b"bytes have changed since they were written" in run.stderr
@@ -119,13 +117,13 @@ def test_rows_that_have_changed_since_then_are_refused(resume, change, tmp_path)
 
 
 @pytest.mark.parametrize("lost", [1, 700])
-def test_rows_that_were_lost_with_the_power_are_scored_again(resume, interrupted, tmp_path, lost):
+def test_rows_lost_in_a_power_cut_are_scored_again(resume, interrupted, tmp_path, lost):
     run = resume(lambda rows: rows[:-lost] + b"\0" * 10)
     assert run.returncode == 3
     assert (tmp_path / "o.jsonl").read_bytes() == (interrupted[0] / "o.jsonl.partial").read_bytes()
 
 
-def test_rows_behind_the_last_recorded_hash_are_kept(tmp_path):
+def test_rows_after_the_last_recorded_hash_are_kept(tmp_path):
     """As a kill leaves them."""
     leave_partial(tmp_path / "o.jsonl", b"one\n")
     with (tmp_path / "o.jsonl.partial").open("ab") as file:
@@ -150,7 +148,7 @@ def test_a_hash_of_lost_rows_does_not_stop_the_next_resume(tmp_path):
         assert read_record(tmp_path / "o.jsonl.run.json").prefix.size == len(b"one\n")
 
 
-def test_the_hash_is_recorded_from_time_to_time(tmp_path, monkeypatch):
+def test_the_hash_is_recorded_every_ten_seconds(tmp_path, monkeypatch):
     """Every ten seconds; a row takes four here."""
     clock = iter(range(0, 1000, 4))
     monkeypatch.setattr("longclip_cli.storage.target_file.monotonic", lambda: next(clock))
@@ -235,7 +233,7 @@ def test_an_output_without_its_record_is_named_and_scored(tiny_checkpoint, tmp_p
     assert len(parse_jsonl((tmp_path / "o.jsonl").read_bytes())) == 3
 
 
-def test_a_run_that_needed_no_model_leaves_what_can_be_resumed(tiny_checkpoint, tmp_path):
+def test_a_run_that_needed_no_model_can_be_resumed(tiny_checkpoint, tmp_path):
     (tmp_path / "in.jsonl").write_text(jsonl(*[{"image_path": "late.png", "text": "A cat"}] * 3))
     arguments = ("in.jsonl", "-o", "o.jsonl", "--resume", "--image-root", tmp_path)
     stopped = longclip_score(*arguments, "-m", "missing.pt", "--max-errors", 0, cwd=tmp_path)

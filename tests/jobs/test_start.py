@@ -1,21 +1,9 @@
 """What an input's first rows show before the model is loaded."""
 
-import io
 import json
 
-import pyarrow as pa
-import pyarrow.parquet
 import pytest
-from helpers import GOLDEN, jsonl, longclip_score, parse_jsonl
-
-ROW = {"image_path": str(GOLDEN / "images" / "rgb.png"), "text": "A cat"}
-
-
-def parquet(rows: list[dict]) -> bytes:
-    file = io.BytesIO()
-    pa.parquet.write_table(pa.Table.from_pylist(rows), file)
-    return file.getvalue()
-
+from helpers import ROW, jsonl, longclip_score, parquet, parse_jsonl
 
 NOT_ROWS = {
     "UTF-16 text": jsonl(ROW).encode("utf-16"),
@@ -40,7 +28,7 @@ def test_an_input_without_a_row_fails_and_is_named(kind, to, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
 
 
-def test_no_row_among_many_lines_leaves_no_output(tiny_checkpoint, tmp_path):
+def test_many_lines_without_a_row_leave_no_output(tiny_checkpoint, tmp_path):
     """More lines than are looked at before the model is loaded, and of two kinds, so that they do not fail alike."""
     (tmp_path / "in.jsonl").write_bytes(b"A cat\n[]\n" * 100)
     run = longclip_score("in.jsonl", "-o", "out.jsonl", "-m", tiny_checkpoint, cwd=tmp_path)
@@ -49,7 +37,7 @@ def test_no_row_among_many_lines_leaves_no_output(tiny_checkpoint, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
 
 
-def test_a_mistyped_key_is_noticed_before_the_model(tmp_path):
+def test_a_mistyped_key_is_detected_before_loading_the_model(tmp_path):
     rows = jsonl(*[{"img": "rgb.png", "text": "A cat"}] * 200)
     (tmp_path / "in.jsonl").write_text(rows)
     for run in (
@@ -72,7 +60,7 @@ def test_rows_that_all_fail_need_no_model(tmp_path):
     assert errors == ["image", "text", "image", "line 4"]
 
 
-def test_lines_that_are_no_json_are_not_blamed_on_keys(tiny_checkpoint):
+def test_lines_that_are_not_json_are_not_blamed_on_keys(tiny_checkpoint):
     run = longclip_score("-m", tiny_checkpoint, input=b"{'image_path': 'a.png'}\n" * 200)
     assert run.returncode == 1
     message = run.stderr.decode()
@@ -80,7 +68,7 @@ def test_lines_that_are_no_json_are_not_blamed_on_keys(tiny_checkpoint):
     assert "--image-key" not in message
 
 
-def test_rows_kept_by_resume_outweigh_a_start_that_fails(tiny_checkpoint, tmp_path):
+def test_a_resumed_run_does_not_stop_if_all_new_rows_fail(tiny_checkpoint, tmp_path):
     """Once rows are kept, failures that follow are not taken for a wrong command."""
     good = jsonl(*[ROW | {"id": i} for i in range(3)])
     bad = jsonl(*[{"img": "rgb.png"}] * 150)

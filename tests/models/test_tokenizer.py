@@ -20,7 +20,7 @@ def test_a_text_has_the_token_ids_of_the_original(row):
     assert tokenize(row["text"], CONTEXT_LENGTH).ids == row["ids"]
 
 
-def test_a_long_text_is_cut_at_the_context_length_with_its_end_token_kept():
+def test_a_long_text_is_cut_and_keeps_its_end_token():
     fits, long = tokenize("cat " * 246, CONTEXT_LENGTH), tokenize("cat " * 247, CONTEXT_LENGTH)
     assert len(fits.ids) == len(long.ids) == CONTEXT_LENGTH
     assert long.ids[-1] == END_TOKEN
@@ -43,7 +43,7 @@ def test_any_text_has_ids_between_one_start_and_one_end_token(text):
 
 
 @given(st.text(st.characters(max_codepoint=127), max_size=60))
-def test_the_repairs_that_plain_text_skips_would_not_change_it(text):
+def test_repairs_that_are_skipped_would_not_change_plain_text(text):
     repaired = html.unescape(html.unescape(ftfy.fix_text(collapse_white_space(text))))
     assert clean(text) == (collapse_white_space(repaired).lower(), False)
 

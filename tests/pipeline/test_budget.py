@@ -3,15 +3,14 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+from helpers import TIMEOUT
 from hypothesis import given
 from hypothesis import strategies as st
 
 from longclip_cli.pipeline.budget import MemoryBudget
 
-TIMEOUT = 10  # seconds, after which a test that waits has failed
 
-
-def test_rows_hold_half_of_the_budget_and_one_row_always():
+def test_rows_may_hold_half_of_the_budget_and_always_one_row():
     budget = MemoryBudget(100)
     assert [budget.hold(20) for _ in range(3)] == [True, True, False]
     budget.release(40)
@@ -21,7 +20,7 @@ def test_rows_hold_half_of_the_budget_and_one_row_always():
     assert budget.hold(50)
 
 
-def test_a_row_is_held_once_others_are_released():
+def test_a_row_waits_until_others_are_released():
     budget = MemoryBudget(100)
     assert budget.hold(50)
     with ThreadPoolExecutor() as pool:
@@ -48,7 +47,7 @@ def test_work_in_progress_stays_within_the_budget(sizes, rows):
         list(pool.map(work, sizes))
 
 
-def test_work_that_is_alone_shares_the_time_with_no_other():
+def test_exclusive_work_runs_alone():
     budget, started = MemoryBudget(100), threading.Event()
 
     def work():

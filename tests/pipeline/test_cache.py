@@ -4,16 +4,15 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from helpers import TIMEOUT
 from hypothesis import given
 from hypothesis import strategies as st
 
 from longclip_cli.pipeline.cache import Memory
 
-TIMEOUT = 10  # seconds, after which a test that waits has failed
-
 
 @given(st.lists(st.integers(0, 9), max_size=100), st.integers(1, 12))
-def test_it_remembers_what_was_used_last_and_no_more(keys, size):
+def test_the_most_recently_used_values_are_kept(keys, size):
     memory, made, recent = Memory(size), [], []
     for key in keys:
         expected = key not in recent
@@ -23,7 +22,7 @@ def test_it_remembers_what_was_used_last_and_no_more(keys, size):
         assert (len(made) > before) == expected
 
 
-def test_what_is_being_made_is_not_made_twice_and_nobody_is_held_up():
+def test_a_value_in_progress_is_shared_and_blocks_nobody():
     memory, go_on, made = Memory(4), threading.Event(), []
 
     def make():
@@ -42,7 +41,7 @@ def test_what_is_being_made_is_not_made_twice_and_nobody_is_held_up():
     assert made == [1]
 
 
-def test_a_failure_is_told_to_who_waits_for_it_and_not_remembered():
+def test_a_failure_reaches_its_waiters_and_is_not_kept():
     memory = Memory(4)
 
     def fail():

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from helpers import CPU, TIMEOUT
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,13 +15,6 @@ from longclip_cli.errors import DeviceError
 from longclip_cli.pipeline.cache import ImageInput, TextInput
 from longclip_cli.pipeline.encode import CPU_LIMITS, GPU_LIMITS, BatchLimits, Encoder, text_batches
 from longclip_cli.pipeline.load import load_text
-
-CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def model(checkpoint):
-    return load_model(str(checkpoint), CPU, torch.float32)
 
 
 def random_images(count):
@@ -35,7 +29,7 @@ def count_calls(monkeypatch, model, name):
     return sizes
 
 
-def test_what_is_shared_is_encoded_once_and_what_is_encoded_not_again(model, monkeypatch):
+def test_each_image_and_text_is_encoded_once(model, monkeypatch):
     images, texts = random_images(3), [load_text(text, 248) for text in ("one", "two", "three")]
     encoder = Encoder(model, CPU, batch_size=2)
     image_calls = count_calls(monkeypatch, model, "encode_image")
@@ -51,7 +45,7 @@ def test_what_is_shared_is_encoded_once_and_what_is_encoded_not_again(model, mon
         assert not torch.equal(first[0], first[1])
 
 
-def test_what_is_encoded_holds_neither_its_pixels_nor_its_batch(model):
+def test_encoded_inputs_hold_neither_pixels_nor_their_batch(model):
     images, texts = random_images(5), [load_text(text, 248) for text in ("one", "two", "three")]
     encoder = Encoder(model, CPU)
     encoder.encode_images(images)
@@ -62,7 +56,7 @@ def test_what_is_encoded_holds_neither_its_pixels_nor_its_batch(model):
 
 
 @pytest.mark.parametrize("limits", [CPU_LIMITS, GPU_LIMITS, BatchLimits(1024, 300, 40), BatchLimits(1024, 10, 40)])
-def test_texts_have_the_features_that_each_has_alone_however_they_are_batched(model, monkeypatch, limits):
+def test_batching_does_not_change_a_text_s_features(model, monkeypatch, limits):
     texts = [" ".join(["word"] * count) + f" {count}" for count in (*range(0, 240, 9), 3, 3, 60)]
     alone = [Encoder(model, CPU).encode_texts([load_text(text, 248)]) for text in texts]
     encoder = Encoder(model, CPU)
@@ -77,7 +71,7 @@ def test_small_networks_get_larger_batches(model):
 
 
 @given(st.lists(st.integers(2, 248), min_size=1, max_size=60), st.integers(1, 2000), st.integers(0, 500))
-def test_text_batches_hold_every_text_once_with_few_positions_and_little_padding(lengths, positions, worth_a_group):
+def test_text_batches_hold_each_text_once_within_their_limits(lengths, positions, worth_a_group):
     texts = [TextInput([length] * length, is_cut=False) for length in lengths]
     batches = list(text_batches(texts, positions, worth_a_group))
     groups = [group for batch in batches for group in batch]
@@ -125,7 +119,7 @@ def test_out_of_memory_with_texts_halves_the_batch_too(model, monkeypatch):
     assert torch.allclose(encoder.encode_texts(load_text(text, 248) for text in texts), expected, atol=1e-5)
 
 
-def test_other_errors_of_the_device_are_left_as_they_are(model, monkeypatch):
+def test_other_errors_of_the_device_are_raised_unchanged(model, monkeypatch):
     fail_above(model, monkeypatch, "encode_image", 0, ValueError)
     with pytest.raises(ValueError, match="out of memory"):
         Encoder(model, CPU, batch_size=2).encode_images(random_images(3))
@@ -164,7 +158,7 @@ def test_a_single_image_is_tried_before_the_run_ends(model, monkeypatch):
         (MemoryError, ""),
     ],
 )
-def test_out_of_memory_is_known_by_all_its_names(model, monkeypatch, error, message):
+def test_every_kind_of_out_of_memory_is_recognised(model, monkeypatch, error, message):
     encoder = Encoder(model, CPU, batch_size=4)
     fail_above(model, monkeypatch, "encode_image", 2, error, message)
     encoder.encode_images(random_images(4))
@@ -178,7 +172,7 @@ def raise_error(error):
     raise error
 
 
-def test_other_errors_while_loading_are_left_as_they_are(monkeypatch):
+def test_other_errors_while_loading_are_raised_unchanged(monkeypatch):
     monkeypatch.setattr(
         "longclip_cli.checkpoints.load.converted", lambda *_, **__: raise_error(RuntimeError("no kernel"))
     )
@@ -204,7 +198,7 @@ def test_out_of_memory_for_the_features_halves_the_batch(model, monkeypatch, nam
 
 
 def test_threads_that_fail_with_one_batch_size_halve_it_once(model, monkeypatch):
-    encode, all_have_failed = model.encode_image, threading.Barrier(4, timeout=60)
+    encode, all_have_failed = model.encode_image, threading.Barrier(4, timeout=TIMEOUT)
 
     def encode_few(batch):
         if len(batch) > 8:

@@ -6,13 +6,14 @@ from contextlib import contextmanager, suppress
 
 import pytest
 import torch
-from helpers import GOLDEN, PICTURES
+from helpers import IMAGES, PICTURES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFile
 
 from longclip_cli.errors import RowError
 from longclip_cli.models.preprocessing import resized
+from longclip_cli.options import ScoringOptions
 from longclip_cli.pipeline.image_formats import configure_pillow, readable_formats
 from longclip_cli.pipeline.images import load_image
 from longclip_cli.pipeline.pixels import to_pixels
@@ -28,7 +29,7 @@ def pixel_limit():
 
 
 def test_pixels_are_channels_first_and_of_the_network_s_size():
-    pixels = load_image(GOLDEN / "images" / "wide.png", 112)
+    pixels = load_image(IMAGES / "wide.png", 112)
     assert pixels.shape == (3, 112, 112)
     assert pixels.dtype == torch.uint8
 
@@ -40,14 +41,14 @@ def test_the_centre_is_what_stays():
 
 
 def test_exif_rotation_is_not_applied():
-    path = GOLDEN / "images" / "exif_rotated.jpg"
+    path = IMAGES / "exif_rotated.jpg"
     with Image.open(path) as image:
         assert image.getexif().get(0x0112, 1) != 1
         assert torch.equal(load_image(path, 64), to_pixels(image.convert("RGB"), 64))
 
 
 @given(st.integers(1, 5000), st.integers(1, 5000), st.sampled_from([112, 224, 336]))
-def test_the_shorter_side_becomes_the_network_s_size_and_the_other_keeps_the_shape(width, height, size):
+def test_resizing_fits_the_shorter_side_and_keeps_the_ratio(width, height, size):
     new_width, new_height = resized((width, height), size)
     assert min(new_width, new_height) == size
     assert abs(max(new_width, new_height) - size * max(width, height) / min(width, height)) < 1
@@ -59,18 +60,18 @@ def test_an_image_over_the_limit_is_refused(tmp_path, pixel_limit, limit, is_ref
     configure_pillow(limit)
     if is_refused:
         with pytest.raises(RowError, match=f"a.png has 1200 pixels, --max-pixels is {limit}"):
-            load_image(tmp_path / "a.png", 16, max_pixels=limit)
+            load_image(tmp_path / "a.png", 16, ScoringOptions(max_pixels=limit))
     else:
-        load_image(tmp_path / "a.png", 16, max_pixels=limit)
+        load_image(tmp_path / "a.png", 16, ScoringOptions(max_pixels=limit))
 
 
-def test_a_file_that_may_not_be_read_says_so(monkeypatch):
+def test_a_file_without_read_permission_is_named(monkeypatch):
     def refuse(*_, **__):
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(Image, "open", refuse)
     with pytest.raises(RowError, match=r"image: cannot be read: .*photo.jpg \(Permission denied\)"):
-        load_image(GOLDEN / "images" / "photo.jpg", 112)
+        load_image(IMAGES / "photo.jpg", 112)
 
 
 def test_no_format_is_decoded_by_another_program():
@@ -80,11 +81,11 @@ def test_no_format_is_decoded_by_another_program():
 
 @settings(max_examples=200)
 @given(st.data())
-def test_a_mutated_file_is_decoded_or_refused_as_a_row(tmp_path_factory, data):
+def test_a_mutated_file_is_decoded_or_a_row_error(tmp_path_factory, data):
     name = data.draw(
         st.sampled_from(["photo.jpg", "palette.png", "lossy.webp", "animated.gif", "photo.tif", "photo.bmp"])
     )
-    content = bytearray((GOLDEN / "images" / name).read_bytes())
+    content = bytearray((IMAGES / name).read_bytes())
     for position in data.draw(st.lists(st.integers(0, len(content) - 1), max_size=8)):
         content[position] = data.draw(st.integers(0, 255))
     del content[data.draw(st.integers(0, len(content))) :]
@@ -101,26 +102,28 @@ def test_a_mutated_file_is_decoded_or_refused_as_a_row(tmp_path_factory, data):
             assert load_image(path, 32).shape == (3, 32, 32)
 
 
-def test_fast_decoding_gives_nearly_the_same_pixels_of_a_jpeg_and_the_same_of_a_png(tmp_path):
+def test_fast_decoding_hardly_changes_a_jpeg_and_never_a_png(tmp_path):
     with Image.open(PICTURES / "astronaut.png") as photo:
         photo.convert("RGB").resize((1023, 1371)).save(tmp_path / "a.jpg", quality=95)
         photo.convert("RGB").resize((1023, 1371)).save(tmp_path / "a.png")
-    full, fast = (load_image(tmp_path / "a.jpg", 224, fast_decode=fast).float() for fast in (False, True))
+    full, fast = (
+        load_image(tmp_path / "a.jpg", 224, ScoringOptions(fast_decode=fast)).float() for fast in (False, True)
+    )
     assert full.shape == fast.shape == (3, 224, 224)
     assert not torch.equal(full, fast)
     assert (full - fast).abs().mean() < 3
-    assert torch.equal(load_image(tmp_path / "a.png", 224), load_image(tmp_path / "a.png", 224, fast_decode=True))
+    assert torch.equal(
+        load_image(tmp_path / "a.png", 224), load_image(tmp_path / "a.png", 224, ScoringOptions(fast_decode=True))
+    )
 
 
 @given(st.integers(30, 700), st.integers(30, 700), st.sampled_from([32, 56]))
 @settings(max_examples=25, deadline=None)
-def test_fast_decoding_gives_pixels_of_the_network_s_size_whatever_the_image_s(
-    tmp_path_factory, width, height, image_size
-):
+def test_fast_decoding_gives_the_network_s_size_for_any_image(tmp_path_factory, width, height, image_size):
     file = tmp_path_factory.mktemp("grey") / "grey.jpg"
     Image.new("L", (width, height), 100).save(file)
     for fast_resize in (False, True):
-        pixels = load_image(file, image_size, fast_decode=True, fast_resize=fast_resize)
+        pixels = load_image(file, image_size, ScoringOptions(fast_decode=True, fast_resize=fast_resize))
         assert pixels.shape == (3, image_size, image_size)
         assert (pixels.float() - 100).abs().max() <= 1
 
@@ -135,7 +138,7 @@ def picture_of_lines(width, height):
 
 
 @pytest.mark.parametrize("size", [(1200, 900), (600, 1600), (2000, 300), (20, 1500), (100, 100), (224, 223)])
-def test_fast_resizing_moves_some_values_and_none_by_much(size):
+def test_fast_resizing_changes_few_values_and_only_slightly(size):
     exact, fast = (to_pixels(picture_of_lines(*size), 224, fast_resize=fast) for fast in (False, True))
     assert fast.untyped_storage().nbytes() == exact.untyped_storage().nbytes() == 3 * 224 * 224
     difference = (exact.int() - fast.int()).abs()
@@ -143,13 +146,15 @@ def test_fast_resizing_moves_some_values_and_none_by_much(size):
     assert difference.max() <= 2
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in (GOLDEN / "images").iterdir()))
+@pytest.mark.parametrize("name", sorted(path.name for path in (IMAGES).iterdir()))
 def test_fast_resizing_takes_every_kind_of_image(name):
-    exact, fast = (load_image(GOLDEN / "images" / name, 112, fast_resize=fast).int() for fast in (False, True))
+    exact, fast = (
+        load_image(GOLDEN / "images" / name, 112, ScoringOptions(fast_resize=fast)).int() for fast in (False, True)
+    )
     assert (exact - fast).abs().max() <= 2
 
 
-def test_images_are_resized_in_width_first_however_tall_they_are():
+def test_images_are_resized_in_width_first():
     picture = picture_of_lines(300, 1300)
     in_width = picture.resize((56, 1300), Image.Resampling.BICUBIC)
     size = resized(picture.size, 56)
@@ -179,7 +184,7 @@ def test_bytes_are_reserved_from_the_header_before_decoding(tmp_path, monkeypatc
     assert events[-1] == "released"
 
 
-def test_what_reserving_raises_is_no_error_of_the_row(tmp_path):
+def test_an_error_while_reserving_is_not_a_row_error(tmp_path):
     def reserve(bytes_needed):
         raise MemoryError(bytes_needed)
 
@@ -188,7 +193,7 @@ def test_what_reserving_raises_is_no_error_of_the_row(tmp_path):
         load_image(tmp_path / "a.png", 16, reserve=reserve)
 
 
-def test_pillow_s_own_limit_is_named_where_it_is_the_lower_one(tmp_path, monkeypatch):
+def test_pillow_s_own_limit_is_named_if_it_is_lower(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
     with pytest.raises(RowError, match=r"a\.png has 1200 pixels, Pillow's limit is 100"):
@@ -198,4 +203,6 @@ def test_pillow_s_own_limit_is_named_where_it_is_the_lower_one(tmp_path, monkeyp
 def test_nothing_is_reserved_for_an_image_above_the_limit(tmp_path):
     Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
     with pytest.raises(RowError, match="--max-pixels is 1199"):
-        load_image(tmp_path / "a.png", 16, max_pixels=1199, reserve=lambda _: pytest.fail("was reserved"))
+        load_image(
+            tmp_path / "a.png", 16, ScoringOptions(max_pixels=1199), reserve=lambda _: pytest.fail("was reserved")
+        )

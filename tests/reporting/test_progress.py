@@ -3,11 +3,10 @@
 import json
 import os
 import re
-import subprocess
 import sys
 
 import pytest
-from helpers import ENVIRONMENT, GOLDEN, jsonl, longclip_score, shell
+from helpers import ROW, TIME, jsonl, longclip_score, run_python, shell
 
 from longclip_cli import __version__
 from longclip_cli.errors import RowError
@@ -17,10 +16,6 @@ from longclip_cli.reporting import progress
 from longclip_cli.reporting.progress import Progress
 from longclip_cli.reporting.summary import Summary
 from longclip_cli.storage.source import Line
-
-IMAGE = str(GOLDEN / "images" / "rgb.png")
-ROW = {"image_path": IMAGE, "text": "A cat"}
-TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d"
 
 
 def add(summary, count, result=0.5, content=b"{}\n"):
@@ -64,7 +59,7 @@ def test_the_rate_counts_the_rows_of_this_run_only(clock, capsys):
     assert " 1,030 rows, 0.5 rows/s, 0 errors" in capsys.readouterr().err
 
 
-def test_the_bar_of_a_resumed_run_begins_at_what_is_kept(monkeypatch):
+def test_the_bar_of_a_resumed_run_starts_at_the_kept_rows(monkeypatch):
     """So that the time left follows from the rate of this run."""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     shown, summary = Progress(), Summary()
@@ -78,7 +73,7 @@ def test_the_bar_of_a_resumed_run_begins_at_what_is_kept(monkeypatch):
     shown.close()
 
 
-def test_the_bar_of_the_command_starts_at_what_is_kept(tiny_checkpoint, tmp_path):
+def test_the_command_starts_the_bar_at_the_kept_rows(tiny_checkpoint, tmp_path):
     program = """
 from longclip_cli.reporting import progress
 from longclip_cli.cli.score import main
@@ -96,8 +91,7 @@ main()
     assert stopped.returncode == 1
     assert b"rows/s" not in stopped.stderr
     assert json.loads((tmp_path / "s.json").read_text())["rows_per_second"] is None
-    command = [sys.executable, "-c", program, *map(str, arguments), "--resume"]
-    run = subprocess.run(command, env=ENVIRONMENT, cwd=tmp_path, capture_output=True, check=False)
+    run = run_python(program, *arguments, "--resume", cwd=tmp_path)
     assert run.returncode == 3
     assert run.stdout.decode() == f"kept {len(jsonl(rows[0]))} of {len(jsonl(*rows))}\n"
 
@@ -179,7 +173,7 @@ def test_a_kept_last_line_without_a_line_end_is_noted():
     assert summary.last_line_unterminated
 
 
-def test_a_summary_replaces_a_file_and_writes_to_what_is_none(tmp_path):
+def test_a_summary_replaces_a_file_and_is_written_into_a_pipe(tmp_path):
     summary = Summary()
     (tmp_path / "target.json").write_text("old\n")
     (tmp_path / "link.json").symlink_to("target.json")
@@ -222,12 +216,12 @@ def test_a_signal_after_the_last_row_changes_no_status(tiny_checkpoint, tmp_path
     (tmp_path / "in.jsonl").write_text(jsonl(ROW))
     kill = f"""
 import os, signal
-from longclip_cli.cli.score import score as cli
+from longclip_cli.cli import score as cli
 from longclip_cli.reporting.summary import Summary
 def kill(kill=os.kill, pid=os.getpid()): kill(pid, {15})
 """
-    command = [sys.executable, "-c", f"{kill}{when}\ncli.main()", "in.jsonl", "-m", tiny_checkpoint, "-o", "o.jsonl"]
+    command = (f"{kill}{when}\ncli.main()", "in.jsonl", "-m", tiny_checkpoint, "-o", "o.jsonl")
     for arguments in (["--summary", "s.json"], ["--resume"]):  # the second finds nothing to do
-        run = subprocess.run([*command, *arguments], env=ENVIRONMENT, cwd=tmp_path, capture_output=True, check=False)
+        run = run_python(*command, *arguments, cwd=tmp_path)
         assert run.returncode == status, run.stderr
         assert (tmp_path / "o.jsonl").read_bytes().count(b"\n") == 1

@@ -23,7 +23,7 @@ def summary_of(*results):
     return summary
 
 
-def test_rows_are_counted_by_what_became_of_them():
+def test_rows_are_counted_by_their_outcome():
     summary = Summary()
     summary.add([row(0.25, is_cut=True), row(RowError("image: a", "1")), row(RowError("image: a", "2"))])
     summary.add([row(0.75), row(RowError("text: b"))])
@@ -47,7 +47,7 @@ def test_a_run_without_scores_has_no_percentiles():
     assert "p50" not in values
 
 
-def test_rows_that_fail_alike_count_only_from_the_first_row_on():
+def test_failures_alike_count_only_from_the_first_row():
     a, b = RowError("image: a"), RowError("text: b")
     assert summary_of(a, a, a).alike_from_start == 3
     assert summary_of(a, a, b, a).alike_from_start == 2

@@ -5,13 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import GOLDEN, jsonl, parse_jsonl, shell
+from helpers import ROW, jsonl, parse_jsonl, shell
 from hypothesis import given
 from hypothesis import strategies as st
 
 from longclip_cli.storage.streams import descriptor_of, is_inherited
-
-ROW = {"image_path": str(GOLDEN / "images" / "rgb.png"), "text": "A cat"}
 
 
 @pytest.fixture
@@ -47,10 +45,10 @@ def test_closed_streams_that_are_not_needed_change_nothing(folder, tiny_checkpoi
     assert run.stdout == b""
 
 
-@pytest.mark.parametrize("command", ["cli", "convert_cli"])
+@pytest.mark.parametrize("command", ["score", "convert"])
 def test_no_file_gets_the_number_of_a_closed_stream(folder, command):
     """The exit status is the number of the first file that the command would open."""
-    program = f"import os; from longclip_cli import {command} as c; c.app = lambda: os._exit(os.open('.', 0)); c.main()"
+    program = f"import os, longclip_cli.cli.{command} as c; c.app = lambda: os._exit(os.open('.', 0)); c.main()"
     assert shell(folder, f'score -c "{program}" <&- >&- 2>&-', sys.executable).returncode > 2
 
 
@@ -58,7 +56,7 @@ def test_no_file_gets_the_number_of_a_closed_stream(folder, command):
     ("output", "redirection"),
     [("-o /dev/stdout", ">>"), ("-o /dev/stdout", ">"), ("-o link", ">>"), ("-o /dev/fd/7", ">"), ("", ">>")],
 )
-def test_an_open_descriptor_is_written_to_where_it_stands(folder, tiny_checkpoint, output, redirection):
+def test_an_open_descriptor_is_written_to_at_its_position(folder, tiny_checkpoint, output, redirection):
     (folder / "link").symlink_to("/dev/stdout")
     line = f"{{ echo first; score in.jsonl -m {tiny_checkpoint} -q {output} 7>&1; echo last; }} {redirection} all.txt"
     assert shell(folder, line).returncode == 0
@@ -70,7 +68,7 @@ def test_an_open_descriptor_is_written_to_where_it_stands(folder, tiny_checkpoin
     assert {path.name for path in folder.iterdir()} == {"in.jsonl", "all.txt", "link"}
 
 
-def test_the_descriptor_of_another_process_is_appended_to(folder, tiny_checkpoint):
+def test_a_descriptor_of_a_different_process_is_appended_to(folder, tiny_checkpoint):
     run = shell(folder, f"exec >> all.txt; score in.jsonl -m {tiny_checkpoint} -q -o /proc/$$/fd/1")
     assert run.returncode == 0
     assert (folder / "all.txt").read_bytes().count(b"\n") == 3
@@ -105,7 +103,7 @@ def test_resume_needs_an_output_that_is_a_file(folder):
     assert b"--resume needs an output file" in run.stderr
 
 
-def test_a_descriptor_is_known_by_its_path_and_by_links_to_it(tmp_path):
+def test_a_descriptor_is_recognised_by_its_path_and_by_links(tmp_path):
     reading, writing = os.pipe()
     (tmp_path / "link").symlink_to(f"/dev/fd/{writing}")
     (tmp_path / "link to link").symlink_to("link")

@@ -5,16 +5,14 @@ import threading
 from dataclasses import replace
 
 import pytest
+from helpers import RECORD, leave_partial
 
 from longclip_cli.errors import OutputError, UsageError
-from longclip_cli.jobs.run_record import Completion, RunRecord
+from longclip_cli.jobs.run_record import Completion
 from longclip_cli.storage.side_files import check_output, side_files
 from longclip_cli.storage.source import open_input
 from longclip_cli.storage.target import Output
 from longclip_cli.storage.target_file import open_output
-
-COMPARED = ("in.jsonl", "image_path", "text", "clip_score", "/", "9", "off", "off", "1", "0")
-RECORD = RunRecord(*COMPARED, model="model", start="2026-01-01T00:00:00+00:00", model_hash="hash", precision="fp32")
 
 
 def write(path, content, record=RECORD):
@@ -24,14 +22,7 @@ def write(path, content, record=RECORD):
         output.complete(rows=1, failed=0)
 
 
-def leave_partial(path, content, record=RECORD):
-    with pytest.raises(ZeroDivisionError), open_output(str(path)) as output:
-        output.begin(record)
-        output.write(content)
-        raise ZeroDivisionError
-
-
-def test_a_file_takes_its_name_when_all_is_written(tmp_path):
+def test_a_file_gets_its_name_when_it_is_complete(tmp_path):
     path = tmp_path / "out.jsonl"
     path.write_text("of an earlier run\n")
     with open_output(str(path)) as output:
@@ -63,7 +54,7 @@ def test_whole_lines_are_kept_and_a_torn_one_is_cut(tmp_path):
     assert path.read_text() == "one\ntwo\nthree\n"
 
 
-def test_what_another_run_has_left_is_refused_with_the_difference(tmp_path):
+def test_the_partial_file_of_a_different_run_is_refused(tmp_path):
     leave_partial(tmp_path / "out.jsonl", b"one\n")
     other = replace(RECORD, model="another", model_hash="another", text_key="caption")
     message = "its text key was text, not caption; its model was model, not another"
@@ -78,7 +69,7 @@ def test_a_partial_file_without_its_record_is_refused(tmp_path):
         list(output.kept_lines(RECORD))
 
 
-def test_a_complete_output_is_known_by_its_record_and_its_size(tmp_path):
+def test_a_complete_output_is_recognised_by_its_record_and_size(tmp_path):
     path = tmp_path / "out.jsonl"
     write(path, b"one\n")
     with open_output(str(path)) as output:
@@ -90,7 +81,7 @@ def test_a_complete_output_is_known_by_its_record_and_its_size(tmp_path):
         assert output.completion(RECORD) is None
 
 
-def test_a_second_run_on_one_output_is_refused_and_the_first_is_unharmed(tmp_path):
+def test_a_second_run_on_one_output_is_refused(tmp_path):
     with open_output(str(tmp_path / "out.jsonl")) as first:
         first.begin(RECORD)
         first.write(b"one\n")
@@ -110,7 +101,7 @@ def check(output, input, summary=None):
     check_output(str(output), summary, open_input(str(input)))
 
 
-def test_an_output_that_is_the_input_is_refused_whatever_it_is_called(tmp_path):
+def test_an_output_that_is_the_input_is_refused_by_any_name(tmp_path):
     (tmp_path / "in.jsonl").write_text("{}\n")
     (tmp_path / "soft.jsonl").symlink_to("in.jsonl")
     os.link(tmp_path / "in.jsonl", tmp_path / "hard.jsonl")
@@ -121,7 +112,7 @@ def test_an_output_that_is_the_input_is_refused_whatever_it_is_called(tmp_path):
         check(tmp_path / "out.jsonl", tmp_path / "in.jsonl", tmp_path / "in.jsonl")
 
 
-def test_an_input_that_is_the_output_s_partial_file_is_refused_and_stays(tmp_path):
+def test_an_input_that_is_the_partial_file_is_refused_and_stays(tmp_path):
     (tmp_path / "out.jsonl.partial").write_text("{}\n")
     with pytest.raises(UsageError, match=r"out.jsonl.partial, which is the input itself"):
         check(tmp_path / "out.jsonl", tmp_path / "out.jsonl.partial")
@@ -166,7 +157,7 @@ def test_a_fifo_is_written_to_and_stays_a_fifo(tmp_path):
     assert side_files("/dev/null") is None
 
 
-def test_a_link_where_a_temporary_file_was_is_not_followed(tmp_path):
+def test_a_link_with_a_temporary_file_s_name_is_not_followed(tmp_path):
     (tmp_path / "precious").write_text("precious\n")
     (tmp_path / "o.jsonl.run.json.new").symlink_to("precious")
     write(tmp_path / "o.jsonl", b"new\n")

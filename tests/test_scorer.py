@@ -15,7 +15,8 @@ from longclip_cli.pipeline.cache import ImageInput
 from longclip_cli.pipeline.encode import chunks
 from longclip_cli.pipeline.images import load_image
 from longclip_cli.pipeline.load import Pair, load_text
-from longclip_cli.scorer import LongCLIPScorer, scores_of, select_device, select_dtype
+from longclip_cli.pipeline.encode import scores_of
+from longclip_cli.scorer import LongCLIPScorer, select_device, select_dtype
 
 ROWS = golden_rows("expected.jsonl")
 

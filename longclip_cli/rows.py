@@ -93,7 +93,7 @@ def text_of(value: object, name: str) -> str:
 
 def kind_of(value: object) -> str:
     """Return what JSON calls a value, or its type if JSON has no such values."""
-    return JSON_TYPES.get(type(value), type(value).__name__)
+    return JSON_TYPES.get(type(value), f"of type {type(value).__name__}")
 
 
 @contextmanager

@@ -148,9 +148,7 @@ def test_fast_resizing_changes_few_values_and_only_slightly(size):
 
 @pytest.mark.parametrize("name", sorted(path.name for path in (IMAGES).iterdir()))
 def test_fast_resizing_takes_every_kind_of_image(name):
-    exact, fast = (
-        load_image(GOLDEN / "images" / name, 112, ScoringOptions(fast_resize=fast)).int() for fast in (False, True)
-    )
+    exact, fast = (load_image(IMAGES / name, 112, ScoringOptions(fast_resize=fast)).int() for fast in (False, True))
     assert (exact - fast).abs().max() <= 2
 
 

@@ -1,4 +1,4 @@
-"""What the messages about checkpoints have in common: names and values that a file may have chosen."""
+"""Parts of error messages about checkpoints. Names and values come from the file, so they are escaped and cut."""
 
 from __future__ import annotations
 

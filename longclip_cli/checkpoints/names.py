@@ -1,4 +1,4 @@
-"""Names: those that stand for a checkpoint, and those of its files."""
+"""The names of checkpoints and of their files, and which file of several is the one to load."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def pick_checkpoint(names: Iterable[str], *, where: str) -> str:
 def order_of_choice(name: str) -> tuple[bool, bool, bool, int, bool, int, str]:
     """Return a key that sorts checkpoint files by preference, best first.
 
-    The last four parts tell a model from what training saves with it, such as `optimizer.pt` or older steps.
+    Folders, usual names and short names separate a model from what training saves next to it (`optimizer.pt`).
     """
     is_safe = ".safetensors" in name
     is_index = name.endswith(INDEX_SUFFIX)

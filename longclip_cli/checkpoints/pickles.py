@@ -20,7 +20,7 @@ from longclip_cli.checkpoints.messages import shown
 from longclip_cli.errors import CheckpointError
 
 ZIP_MAGIC = b"PK\x03\x04"
-MOST_LEVELS = 10_000  # a state dict has 6; containers that are filled in several steps count as more
+MOST_LEVELS = 10_000  # a state dict has 6; a container counts once more for each step that fills it
 PICKLES_BEFORE_NUMBERS = 5  # in files older than torch 1.6: magic number, protocol, system, state dict, storage keys
 
 
@@ -40,7 +40,7 @@ def check_archive(path: Path) -> None:
         parts = [(part.filename.rpartition("/")[2].lower(), part) for part in archive.infolist()]
         if any(name == "constants.pkl" for name, _ in parts):
             raise CheckpointError(
-                "refused: a TorchScript program (OpenAI publishes CLIP so), and loading it would run it; "
+                "refused: a TorchScript program, as OpenAI publishes CLIP, and loading it would run it; "
                 "use the same weights from the Hub (--model openai/clip-vit-large-patch14), or save only the weights: "
                 "torch.save(torch.jit.load(FILE, map_location='cpu').state_dict(), 'weights.pt')"
             )

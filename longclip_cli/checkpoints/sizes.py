@@ -22,7 +22,7 @@ from longclip_cli.models.clip import LongCLIPSizes
 from longclip_cli.models.tokenizer import VOCAB_SIZE
 from longclip_cli.models.transformer import HEAD_DIM, Activation, TowerSizes
 
-CONFIG_METADATA = "config"  # the same in a safetensors file, under this name, from `longclip-convert`
+CONFIG_METADATA = "config"  # the key of the same content in the metadata of a file from `longclip-convert`
 DIMENSIONS = {
     "visual.conv1.weight": 4,
     "visual.positional_embedding": 2,
@@ -44,7 +44,7 @@ def read_config(checkpoint: Path, tensors: Mapping[str, Tensor]) -> dict[str, An
     for a file of OpenCLIP without one.
     """
     text: str | None = None
-    beside = checkpoint.parent / CONFIG_FILE
+    config_path = checkpoint.parent / CONFIG_FILE
     if checkpoint.suffix == ".safetensors":
         try:
             with safe_open(checkpoint, "pt") as file:
@@ -54,8 +54,8 @@ def read_config(checkpoint: Path, tensors: Mapping[str, Tensor]) -> dict[str, An
     if text is not None:
         config = parse_json(text, f"its {CONFIG_FILE}")
     else:
-        is_needed = "positional_embedding_res" not in tensors and beside.exists()
-        config = read_json(beside, f"its {CONFIG_FILE}") if is_needed else {}
+        is_needed = "positional_embedding_res" not in tensors and config_path.exists()
+        config = read_json(config_path, f"its {CONFIG_FILE}") if is_needed else {}
     if not config and checkpoint.name.startswith("open_clip_"):
         raise CheckpointError(
             "OpenCLIP's own files do not name the activation that the model was trained with; use the model's export "
@@ -94,7 +94,7 @@ def sizes_from_shapes(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) 
 
 
 def image_size(patch_size: int, *, positions: int) -> int:
-    """Return the side in pixels of a square image that has so many `positions`: its patches and one class token."""
+    """Return the side in pixels of a square image with this number of positions: its patches and one class token."""
     patches_a_side = isqrt(max(0, positions - 1))
     pixels = patch_size * patches_a_side
     if positions != patches_a_side**2 + 1:

@@ -58,7 +58,7 @@ def seeded_texts(count, lengths):
 
 
 def test_no_text_below_the_limits_changes(monkeypatch):
-    """What is dropped lies behind all that the network reads: half the limits give the same tokens."""
+    """Dropped text is far beyond the context length: half the limits give the same tokens."""
     texts = list(seeded_texts(300, [1, 10, 100, 1000, 20_000]))
     before = [tokenize(text, 248) for text in texts]
     monkeypatch.setattr(tokenizer, "MOST_RAW_CHARACTERS", 60_000)

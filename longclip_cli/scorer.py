@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Sequence
 from functools import partial
 from os import PathLike
@@ -13,8 +12,9 @@ import torch
 from torch import Tensor
 
 from longclip_cli.checkpoints.load import load_model
-from longclip_cli.errors import DeviceError, RowError, UsageError
+from longclip_cli.errors import RowError
 from longclip_cli.models.clip import LongCLIP
+from longclip_cli.models.device import select_device, select_dtype
 from longclip_cli.models.tokenizer import byte_pair_encoder
 from longclip_cli.options import ScoringOptions
 from longclip_cli.pipeline.encode import NOT_A_NUMBER, Encoder, PendingScores
@@ -26,8 +26,6 @@ from longclip_cli.python_inputs import (
     load_image_source,
     load_text_source,
 )
-
-PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 class LongCLIPScorer:
@@ -156,28 +154,3 @@ class LongCLIPScorer:
         """Return the features in one tensor, `[N, E]`. There is no error among them."""
         tensors = [of_one for of_one in features if isinstance(of_one, Tensor)]
         return torch.stack(tensors) if tensors else torch.empty(0, self.model.sizes.embed_dim)
-
-
-def select_device(name: str) -> torch.device:
-    """The device for an option's value; raises `UsageError` for no device's name, `DeviceError` if it is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if not re.fullmatch(r"cpu|cuda(:\d+)?|mps", name):
-        raise UsageError(f"no such device: {name} (auto, cpu, cuda, cuda:1 or mps)")
-    device = torch.device(name)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise DeviceError(f"no CUDA device for --device {name}: this PyTorch finds no NVIDIA GPU; use --device cpu")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise DeviceError(f"no device {name}: there are {torch.cuda.device_count()} CUDA devices, counted from 0")
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise DeviceError("no MPS device: this PyTorch finds no Apple GPU; use --device cpu")
-    return device
-
-
-def select_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """The type to compute in: half precision on a GPU and single on the CPU, unless one is named."""
-    if precision == "auto":
-        precision = "fp32" if device.type == "cpu" else "fp16"
-    if precision not in PRECISIONS:
-        raise UsageError(f"no such precision: {precision} (there are auto, {', '.join(PRECISIONS)})")
-    return PRECISIONS[precision]

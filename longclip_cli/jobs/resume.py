@@ -40,8 +40,8 @@ def describe_run(options: ScoreOptions, source: Input, start: str, checkpoint: P
 
 def describe_model(options: ScoreOptions, checkpoint: Path) -> dict[str, Any]:
     """Return those fields of the record that tell what the model is and how it computes."""
-    from longclip_cli.checkpoints.load import checkpoint_fingerprint, dtype_name
-    from longclip_cli.scorer import select_device, select_dtype
+    from longclip_cli.checkpoints.fingerprint import checkpoint_fingerprint
+    from longclip_cli.models.device import dtype_name, select_device, select_dtype
 
     device = select_device(options.device)
     return {

@@ -184,8 +184,8 @@ def find_model(options: ScoreOptions, summary: Summary) -> Path:
     What is recorded is then what is loaded. A device that is not there is noticed before a download.
     """
     with summary.stopwatch.measure("loading the model"):
-        from longclip_cli.checkpoints.load import find_checkpoint
-        from longclip_cli.scorer import select_device
+        from longclip_cli.checkpoints.find import find_checkpoint
+        from longclip_cli.models.device import select_device
 
         select_device(options.device)
         return find_checkpoint(options.scoring.model, options.scoring.revision)

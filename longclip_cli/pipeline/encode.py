@@ -14,9 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from longclip_cli.errors import RowError
-from longclip_cli.models.clip import LongCLIP
+from longclip_cli.models.clip import LongCLIP, scores_from_cosines
 from longclip_cli.models.device import is_out_of_memory, out_of_memory
-from longclip_cli.models.tokenizer import END_TOKEN
 from longclip_cli.pipeline.batches import CPU_LIMITS, GPU_LIMITS, TextGroup, chunks, text_batches
 from longclip_cli.pipeline.cache import EncoderInput, ImageInput, TextInput
 from longclip_cli.pipeline.load import Pair
@@ -41,7 +40,7 @@ class PendingScores:
         """Return the scores, each `(cosine + 1) / 2` in [0, 1], or an error where the network gave no number."""
         if self.ready:
             self.ready.synchronize()
-        return [score if isfinite(score) else NOT_A_NUMBER for score in scores_of(self.cosines)]
+        return [score if isfinite(score) else NOT_A_NUMBER for score in scores_from_cosines(self.cosines).tolist()]
 
 
 class Encoder:
@@ -126,7 +125,7 @@ class Encoder:
     def _padded(self, group: TextGroup) -> Tensor:
         """Return the token ids of texts, the last of which is the longest: `[B, L]`."""
         longest = len(group[-1][1])
-        padded = self._host_tensor((len(group), longest), torch.long).fill_(END_TOKEN)
+        padded = self._host_tensor((len(group), longest), torch.long).fill_(self.model.padding_token)
         for row, (_, token_ids) in zip(padded, group, strict=True):
             row[: len(token_ids)] = torch.tensor(token_ids)
         return padded
@@ -172,8 +171,3 @@ def waiting(inputs: Iterable[EncoderInput[Content]]) -> list[tuple[EncoderInput[
 def stacked(inputs: Sequence[EncoderInput[Content]]) -> Tensor:
     """Return the features of inputs that are encoded, `[N, E]`."""
     return torch.stack([item.features for item in inputs if item.features is not None])
-
-
-def scores_of(cosines: Tensor) -> list[float]:
-    """Return `(cosine + 1) / 2` of each, which rounding does not take out of [0, 1]."""
-    return ((cosines + 1) / 2).clamp(0, 1).tolist()

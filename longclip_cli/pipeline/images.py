@@ -15,9 +15,10 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from longclip_cli.errors import ResourceError, RowError, quote
+from longclip_cli.models.preprocessing import resized
 from longclip_cli.options import ScoringOptions
 from longclip_cli.pipeline.image_formats import check_content, check_decoder, decoding_bytes, readable_formats
-from longclip_cli.pipeline.pixels import resized, to_pixels
+from longclip_cli.pipeline.pixels import to_pixels
 
 KINDS_OF_FILE = (
     (stat.S_ISDIR, "a folder"),

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFile
 
 from longclip_cli.errors import RowError
+from longclip_cli.models.preprocessing import resized
 from longclip_cli.options import ScoringOptions
 from longclip_cli.pipeline.image_formats import configure_pillow, readable_formats
 from longclip_cli.pipeline.images import load_image
-from longclip_cli.pipeline.pixels import resized, to_pixels
+from longclip_cli.pipeline.pixels import to_pixels
 
 
 @pytest.fixture

@@ -1,9 +1,8 @@
-"""Packed weights, and memory given back."""
-
-import sys
+"""Packed weights, and memory returned to the system."""
 
 import pytest
 import torch
+from helpers import linux_only
 from torch.nn import functional as F
 
 from longclip_cli.models.packing import can_pack, pack_weight, packed_linear, release_pages
@@ -38,7 +37,7 @@ def test_half_precision_and_vectors_stay_as_they_are():
     assert not can_pack(torch.ones(4, 4, device="meta"))
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="there is no madvise")
+@linux_only
 def test_pages_given_back_are_read_again_from_the_file(tmp_path):
     values = torch.arange(100_000, dtype=torch.float32)
     torch.save({"values": values}, tmp_path / "values.pt")

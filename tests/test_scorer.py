@@ -1,4 +1,4 @@
-"""Scores, devices, and what must not change a score."""
+"""The public API: scores, devices, and what does not change a score."""
 
 import math
 import random
@@ -24,7 +24,7 @@ ROWS = golden_rows("expected.jsonl")
 
 @pytest.fixture
 def pairs():
-    """The golden rows, nothing encoded."""
+    """Return the golden rows, not encoded yet."""
     images = [ImageInput(load_image(IMAGES / row["image_path"], 112)) for row in ROWS]
     return [Pair(image, load_text(row["text"], 248)) for image, row in zip(images, ROWS, strict=True)]
 
@@ -122,7 +122,7 @@ def test_a_repeated_image_is_read_and_encoded_once(checkpoint, monkeypatch):
     sizes = []
     encode = scorer.model.encode_image
     monkeypatch.setattr(scorer.model, "encode_image", lambda pixels: sizes.append(len(pixels)) or encode(pixels))
-    with Image.open(path) as image:  # not loaded yet, which threads must not do at the same time
+    with Image.open(path) as image:  # not loaded yet: threads must not load it at the same time
         images = scorer.encode_images([image, path, image, str(path), image])
     assert sizes == [2]
     assert torch.equal(images[0], images[2])
@@ -243,7 +243,7 @@ def test_the_pixel_limit_holds_without_pillow_s(scorer, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("page", ["README.md", "docs/python.md"])
 def test_the_documented_python_runs(tmp_path, page):
-    """With the demo model in place of one that would be downloaded."""
+    """With the demo model instead of one that would be downloaded."""
     (block,) = re.findall(
         r"```python\n(from longclip_cli import LongCLIPScorer\n.*?)```", (ROOT / page).read_text(), re.DOTALL
     )

@@ -1,4 +1,4 @@
-"""Checkpoints that claim anything: each is one clear error, without a wait and without the memory."""
+"""Hostile checkpoints: each is one clear error, quickly and without much memory."""
 
 import json
 import os
@@ -29,7 +29,7 @@ TABLES = ("positional_embedding", "positional_embedding_res")
 
 @pytest.fixture
 def refusal(tmp_path):
-    """Return the message with which a checkpoint is refused."""
+    """Return a function that returns the error message of a checkpoint."""
 
     def refusal(model=tmp_path / "model.pt"):
         with pytest.raises(CheckpointError) as raised:
@@ -43,7 +43,7 @@ def refusal(tmp_path):
 
 
 def repeated(*shape):
-    """A tensor that claims a shape, and holds one number."""
+    """Return a tensor that claims a shape and holds one number."""
     return torch.ones(1).expand(shape)
 
 
@@ -97,7 +97,7 @@ def test_impossible_sizes_and_tensors_are_named(tmp_path, weights, refusal, chan
     ],
 )
 def test_weights_that_give_every_row_one_score_are_refused(tmp_path, weights, refusal, name, change, message):
-    """Without the refusal most of these give every row one score, with status 0."""
+    """Most of these would give every row the same score, with status 0."""
     torch.save({key: change(w) if name in ("", key) else w for key, w in weights.items()}, tmp_path / "model.pt")
     assert message in refusal()
     run = longclip_score("-m", tmp_path / "model.pt", input=jsonl(ROW))
@@ -112,7 +112,7 @@ def test_biases_of_zero_and_weights_of_one_are_accepted(tmp_path, weights):
 
 @pytest.mark.parametrize("name", ["model.safetensors", "model.pt", "config.json", "model-1.safetensors", INDEX])
 def test_a_fifo_in_place_of_a_file_is_refused_and_not_opened(tmp_path, weights, refusal, name):
-    """Opening one waits for a writer."""
+    """Opening a FIFO waits for a writer."""
     if name == "config.json":
         torch.save({key: w for key, w in weights.items() if key != TABLES[1]}, tmp_path / "model.pt")
     if name == "model-1.safetensors":
@@ -186,7 +186,7 @@ def archive_with(path, pickled, compression=zipfile.ZIP_STORED):
 
 
 def test_a_compressed_archive_is_refused_unread(tmp_path, refusal):
-    """It could unpack to a thousand times its size."""
+    """It could expand to a thousand times its size."""
     archive_with(tmp_path / "model.pt", b"\x80\x02" + b"N0" * 10_000_000 + b"N.", zipfile.ZIP_DEFLATED)
     assert "its part data.pkl is compressed" in refusal()
 
@@ -200,7 +200,7 @@ def test_a_large_pickle_is_refused_unread(tmp_path, refusal):
 
 @pytest.mark.parametrize("is_in_archive", [True, False])
 def test_a_deeply_nested_pickle_is_refused_unread(tmp_path, is_in_archive):
-    """Python crashes when it hashes such a tuple, so the command has to try it."""
+    """Python crashes when it hashes such a tuple, so a process of its own reads it."""
     nested = b"\x80\x02}N" + b"\x85" * 1_000_000 + b"Ns."  # a dict whose key is ((((None,),),),)
     if is_in_archive:
         archive_with(tmp_path / "model.pt", nested)

@@ -1,4 +1,4 @@
-"""Hub ids, and the real Hub client against a server on loopback that answers as the Hub does."""
+"""Hub ids, and the real Hub client with a loopback server that answers like the Hub."""
 
 import json
 import threading
@@ -32,8 +32,8 @@ def test_a_safetensors_file_is_preferred_then_a_longclip_name():
     several = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"]
     assert pick_checkpoint([*several, "longclip.pt"], where="x") == "model.safetensors.index.json"
     assert pick_checkpoint([*several, "model.safetensors"], where="x") == "model.safetensors"
-    beside = ["adapter_model.safetensors", "model.fp16.safetensors", "text/model.safetensors", "model.safetensors"]
-    assert pick_checkpoint(beside, where="x") == "model.safetensors"
+    others = ["adapter_model.safetensors", "model.fp16.safetensors", "text/model.safetensors", "model.safetensors"]
+    assert pick_checkpoint(others, where="x") == "model.safetensors"
     assert pick_checkpoint(["optimizer.pt", "pytorch_model.bin"], where="x") == "pytorch_model.bin"
     with pytest.raises(CheckpointError, match="no checkpoint in x"):
         pick_checkpoint(["README.md"], where="x")
@@ -41,7 +41,7 @@ def test_a_safetensors_file_is_preferred_then_a_longclip_name():
 
 @pytest.mark.parametrize("offline", ["1", "0"])
 def test_without_network_and_cache_the_error_lists_remedies(tmp_path, offline):
-    # Nothing listens on the port, as if there were no network.
+    # Nothing listens on the port, as without a network.
     environment = {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": offline, "HF_ENDPOINT": "http://127.0.0.1:9"}
     run = longclip_score(input=jsonl(ROW), environment=environment)
     message = run.stderr.decode()
@@ -58,10 +58,10 @@ REPOSITORY = "somebody/longclip-tiny"
 
 
 class Hub(BaseHTTPRequestHandler):
-    """The two parts of the Hub that the client asks: what a repository holds, and its files."""
+    """The two parts of the Hub that the client uses: lists of files, and the files."""
 
     files: dict[str, bytes]
-    breaks: int  # so many downloads of a checkpoint end midway
+    breaks: int  # how many downloads of a checkpoint end midway
     downloads: list[str]
     requests: list[str]
 
@@ -123,7 +123,7 @@ class Hub(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving(files, breaks=0):
-    """A Hub that holds these files of one repository."""
+    """Serve a Hub that holds these files in one repository."""
     handler = type("Handler", (Hub,), {"files": files, "breaks": breaks, "downloads": [], "requests": []})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -160,7 +160,7 @@ def test_later_runs_use_the_cache_also_without_network(tmp_path, tiny_checkpoint
         assert hub.downloads == ["longclip-tiny.pt"]
         assert_scored(score_from(endpoint, tmp_path))
         assert hub.downloads == ["longclip-tiny.pt"]
-    assert_scored(score_from(endpoint, tmp_path))  # nobody answers any more
+    assert_scored(score_from(endpoint, tmp_path))  # the server has stopped
     assert_scored(score_from(endpoint, tmp_path, offline="1"))
 
 
@@ -181,7 +181,7 @@ def test_a_checkpoint_in_several_files_comes_whole_with_its_config(tmp_path, che
 
 @pytest.mark.parametrize("options", [[], ["--revision", "v1"], ["--revision", COMMIT, "--resume"]])
 def test_a_cached_model_costs_one_request(tmp_path, tiny_checkpoint, options):
-    """With an output the run is recorded, which needs the model's files, too."""
+    """Recording the run needs the model's files, too."""
     files = {"longclip-tiny.pt": tiny_checkpoint.read_bytes(), "config.json": b"{}", "README.md": b"#"}
     with serving(files) as (hub, endpoint):
         for name in ("first", "second"):

@@ -1,4 +1,4 @@
-"""Checkpoints of every layout, which have to score as the original scored their weights."""
+"""Checkpoints of every layout, whose scores equal the original's."""
 
 import json
 
@@ -15,7 +15,7 @@ from longclip_cli.scorer import LongCLIPScorer
 
 @pytest.fixture(scope="session")
 def folders(checkpoint_maker, tmp_path_factory):
-    """The golden weights as `make_checkpoint.py` lays them out for Transformers: LongCLIP, and cut to plain CLIP."""
+    """Return the golden weights in the layouts of Transformers: LongCLIP, and cut to plain CLIP."""
     root = tmp_path_factory.mktemp("layouts")
     for layout in ("transformers", "clip"):
         checkpoint_maker.main(layout, str(root / layout))
@@ -24,7 +24,7 @@ def folders(checkpoint_maker, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def plain_clip(weights, tmp_path_factory):
-    """Plain CLIP in the original's layout, as OpenAI's state dict is."""
+    """Return plain CLIP in the layout of OpenAI's state dict."""
     path = tmp_path_factory.mktemp("plain") / "ViT.pt"
     plain = {name: tensor for name, tensor in weights.items() if name != "positional_embedding_res"}
     plain["positional_embedding"] = plain["positional_embedding"][:77].clone()
@@ -77,7 +77,7 @@ def test_position_ids_of_old_transformers_files_are_ignored(folders, tmp_path):
 
 
 def with_config(folders, tmp_path, **changes):
-    """Plain CLIP with another `config.json`, given as changes of both towers' parts."""
+    """Return plain CLIP with these changes in both towers' parts of `config.json`."""
     config = json.loads((folders / "clip" / "config.json").read_text())
     for tower in ("text_config", "vision_config"):
         config[tower] |= changes

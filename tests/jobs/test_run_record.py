@@ -1,4 +1,4 @@
-"""The record of a run: what it compares, and what no run has written."""
+"""The record of a run: what it compares, and files that are not a record."""
 
 import json
 import re
@@ -39,7 +39,7 @@ def test_a_run_that_needed_no_model_matches_any_model():
 
 @pytest.fixture(scope="module")
 def interrupted(tiny_checkpoint, tmp_path_factory):
-    """A folder with what a run has left that stopped at its fourth row, and its arguments."""
+    """Return a folder with the partial output of a run that stopped at its fourth row, and its arguments."""
     folder = tmp_path_factory.mktemp("interrupted")
     (folder / "in.jsonl").write_text(jsonl(*ROWS, {"image_path": "missing.png", "text": "No cat"}))
     arguments = ("in.jsonl", "-m", tiny_checkpoint, "-b", 1, "-o", "o.jsonl", "--image-root", folder)
@@ -49,7 +49,7 @@ def interrupted(tiny_checkpoint, tmp_path_factory):
 
 @pytest.fixture
 def resume(interrupted, tmp_path):
-    """A way to resume that run once its partial output and record are replaced by these."""
+    """Return a function that resumes that run with a changed partial output or record."""
     folder, arguments = interrupted
 
     def run(partial=None, record=None, **streams):
@@ -124,7 +124,7 @@ def test_rows_lost_in_a_power_cut_are_scored_again(resume, interrupted, tmp_path
 
 
 def test_rows_after_the_last_recorded_hash_are_kept(tmp_path):
-    """As a kill leaves them."""
+    """A killed run leaves such rows."""
     leave_partial(tmp_path / "o.jsonl", b"one\n")
     with (tmp_path / "o.jsonl.partial").open("ab") as file:
         file.write(b"two\nthr")
@@ -138,7 +138,7 @@ def test_rows_after_the_last_recorded_hash_are_kept(tmp_path):
 
 
 def test_a_hash_of_lost_rows_does_not_stop_the_next_resume(tmp_path):
-    """Scored again, on a GPU, they may differ in the last digit."""
+    """Rows that a GPU scores again may differ in the last digit."""
     leave_partial(tmp_path / "o.jsonl", b"one\ntwo\n")
     with (tmp_path / "o.jsonl.partial").open("ab") as file:
         file.truncate(6)
@@ -149,7 +149,7 @@ def test_a_hash_of_lost_rows_does_not_stop_the_next_resume(tmp_path):
 
 
 def test_the_hash_is_recorded_every_ten_seconds(tmp_path, monkeypatch):
-    """Every ten seconds; a row takes four here."""
+    """A row takes four seconds here."""
     clock = iter(range(0, 1000, 4))
     monkeypatch.setattr("longclip_cli.storage.target_file.monotonic", lambda: next(clock))
     recorded = []

@@ -1,4 +1,4 @@
-"""The network's arithmetic, against the original's scores."""
+"""The network's arithmetic, compared with the original's scores."""
 
 import pytest
 import torch
@@ -52,7 +52,9 @@ def test_silu_with_a_scale_around_it_is_quick_gelu(model, weights):
     x = torch.randn(1, model.sizes.text.width, generator=torch.Generator().manual_seed(0))
     block = {key.removeprefix(f"{name}."): value for key, value in weights.items() if key.startswith(f"{name}.")}
     value = F.linear(F.layer_norm(x, x.shape[-1:], block["ln_1.weight"], block["ln_1.bias"]), *of_value(block))
-    y = x + F.linear(value, block["attn.out_proj.weight"], block["attn.out_proj.bias"])  # one position sees itself
+    y = x + F.linear(
+        value, block["attn.out_proj.weight"], block["attn.out_proj.bias"]
+    )  # one position attends to itself
     hidden = F.layer_norm(y, x.shape[-1:], block["ln_2.weight"], block["ln_2.bias"])
     hidden = F.linear(hidden, block["mlp.c_fc.weight"], block["mlp.c_fc.bias"])
     hidden = hidden * torch.sigmoid(1.702 * hidden)
@@ -61,7 +63,7 @@ def test_silu_with_a_scale_around_it_is_quick_gelu(model, weights):
 
 
 def of_value(block):
-    """Weight and bias of the value, the last third of the projection."""
+    """Return weight and bias of the value, the last third of the projection."""
     return block["attn.in_proj_weight"].chunk(3)[2], block["attn.in_proj_bias"].chunk(3)[2]
 
 

@@ -19,6 +19,7 @@ import pytest
 import torch
 
 from longclip_cli.jobs.run_record import RunRecord
+from longclip_cli.scorer import LongCLIPScorer
 from longclip_cli.storage.target_file import open_output
 
 ROOT = Path(__file__).parent.parent
@@ -65,6 +66,13 @@ def golden_rows(name: str) -> list[dict[str, Any]]:
 def golden_score(row: dict[str, Any]):
     """Return the original's score of a golden row; it equals any score within the tolerance."""
     return pytest.approx(row["clip_score"], abs=1e-4 if row["image_path"] in LOSSY else 2e-6)
+
+
+def scores_of_golden_rows(model: object) -> list[float]:
+    """Return the scores that the Python API gives to the golden pairs."""
+    rows = golden_rows("pairs.jsonl")
+    scorer = LongCLIPScorer.from_pretrained(str(model), "cpu", "fp32")
+    return scorer.score([IMAGES / row["image_path"] for row in rows], [row["text"] for row in rows])
 
 
 def rows_of(count: int) -> list[dict[str, Any]]:

@@ -52,9 +52,8 @@ def test_silu_with_a_scale_around_it_is_quick_gelu(model, weights):
     x = torch.randn(1, model.sizes.text.width, generator=torch.Generator().manual_seed(0))
     block = {key.removeprefix(f"{name}."): value for key, value in weights.items() if key.startswith(f"{name}.")}
     value = F.linear(F.layer_norm(x, x.shape[-1:], block["ln_1.weight"], block["ln_1.bias"]), *of_value(block))
-    y = x + F.linear(
-        value, block["attn.out_proj.weight"], block["attn.out_proj.bias"]
-    )  # one position attends to itself
+    # A single position attends to itself.
+    y = x + F.linear(value, block["attn.out_proj.weight"], block["attn.out_proj.bias"])
     hidden = F.layer_norm(y, x.shape[-1:], block["ln_2.weight"], block["ln_2.bias"])
     hidden = F.linear(hidden, block["mlp.c_fc.weight"], block["mlp.c_fc.bias"])
     hidden = hidden * torch.sigmoid(1.702 * hidden)

@@ -20,9 +20,8 @@ from PIL import Image
 from torch import Tensor
 from transformers import CLIPModel
 
-from longclip_cli.models.clip import IMAGE_MEAN, IMAGE_STD
+from longclip_cli.models.preprocessing import IMAGE_MEAN, IMAGE_STD, resized
 from longclip_cli.models.tokenizer import byte_pair_encoder, tokenize
-from longclip_cli.pipeline.images import resized
 
 CONTEXT_LENGTH = 248
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from longclip_cli.version import __version__
 
 if TYPE_CHECKING:
-    from longclip_cli.integrations.dataflow import LongCLIPEvaluator
+    from longclip_cli.dataflow import LongCLIPEvaluator
     from longclip_cli.scorer import LongCLIPScorer
 
 __all__ = ["LongCLIPEvaluator", "LongCLIPScorer", "__version__"]
@@ -20,7 +20,7 @@ def __getattr__(name: str) -> Any:
 
         return LongCLIPScorer
     if name == "LongCLIPEvaluator":
-        from longclip_cli.integrations.dataflow import LongCLIPEvaluator
+        from longclip_cli.dataflow import LongCLIPEvaluator
 
         return LongCLIPEvaluator
     raise AttributeError(f"module 'longclip_cli' has no attribute {name!r}")

@@ -68,5 +68,10 @@ def quote(value: str) -> str:
         kind = " (a data: URI)"
     elif BASE64.match(value):
         kind = " (looks like base64)"
+    return cut(value) + kind
+
+
+def cut(text: str) -> str:
+    """Return a text with its middle replaced by `…` if it is longer than 80 characters."""
     half = MOST_QUOTED // 2
-    return f"{value[:half]}…{value[1 - half :]}{kind}"
+    return text if len(text) <= MOST_QUOTED else f"{text[:half]}…{text[1 - half :]}"

@@ -1,24 +1,106 @@
-"""What a run is asked to do. Every default of the command stands here, once."""
+"""What a run is asked to do. Every option of `longclip-score` stands here once, with its default and its help."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from longclip_cli.errors import UsageError
-from longclip_cli.formats.jsonl import error_key
-from longclip_cli.storage.side_files import side_files
-from longclip_cli.storage.source import STANDARD_STREAM
 
-Precision = Literal["auto", "fp32", "fp16", "bf16"]
+STANDARD_STREAM = "-"
 DEFAULT_MODEL = "BeichenZhang/LongCLIP-L-336px"
+Precision = Literal["auto", "fp32", "fp16", "bf16"]
 
 
 def available_cores() -> int:
-    """The processor cores this process may use."""
+    """Return how many processor cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def error_key(output_key: str) -> str:
+    """Return the field that says why a row has no score."""
+    return f"{output_key}_error"
+
+
+def check_not_empty(name: str, value: str) -> None:
+    """Raise `UsageError` for an empty string."""
+    if not value:
+        what = name.upper() if name == "input" else f"--{name.replace('_', '-')}"
+        raise UsageError(f"{what} is empty; is a shell variable unset?")
+
+
+@dataclass(frozen=True)
+class Option:
+    """How the command line presents a field: one line of help, its heading, and what Typer's `Option` takes.
+
+    `flags` come before the long one that the field's name gives; `settings` are keywords of `typer.Option`.
+    """
+
+    help: str
+    heading: str
+    metavar: str | None = None
+    flags: tuple[str, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+ROWS, MODEL, IMAGES, SPEED, OUTPUT = "Rows", "Model", "Images", "Speed", "Output"
+
+
+@dataclass(frozen=True)
+class ScoringOptions:
+    """All options that affect what rows look like; the run record is derived from it.
+
+    A run is only resumed with the same values of all of them.
+    """
+
+    model: Annotated[
+        str,
+        Option(
+            "Checkpoint file, folder, Hub id, longclip-b, longclip-l, longclip-l-336, or demo, which is built in.",
+            MODEL,
+            "MODEL",
+            ("-m",),
+            {"envvar": "LONGCLIP_MODEL"},
+        ),
+    ] = DEFAULT_MODEL
+    revision: Annotated[
+        str | None,
+        Option("Branch, tag or commit of a model on the Hub.", MODEL, "REV", (), {"show_default": "main"}),
+    ] = None
+    precision: Annotated[Precision, Option("Arithmetic; auto is fp16 on a GPU and fp32 on the CPU.", MODEL)] = "auto"
+    image_key: Annotated[str, Option("Field that holds the image's path.", ROWS, "KEY")] = "image_path"
+    text_key: Annotated[str, Option("Field that holds the text.", ROWS, "KEY")] = "text"
+    output_key: Annotated[str, Option("Field to add.", ROWS, "KEY")] = "clip_score"
+    image_root: Annotated[
+        Path,
+        Option(
+            "Where relative image paths start.",
+            IMAGES,
+            "FOLDER",
+            (),
+            {"exists": True, "file_okay": False, "show_default": "current folder"},
+        ),
+    ] = Path()
+    max_pixels: Annotated[int, Option("Reject larger images before decoding.", IMAGES, "N", (), {"min": 1})] = (
+        100_000_000
+    )
+    fast_decode: Annotated[
+        bool, Option("Decode large JPEGs at a reduced size: faster, scores differ slightly.", IMAGES)
+    ] = False
+    fast_resize: Annotated[bool, Option("Resize with PyTorch, not Pillow: faster, nearly the same scores.", IMAGES)] = (
+        False
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("model", "image_key", "text_key", "output_key"):
+            check_not_empty(name, getattr(self, name))
+        for key in (self.image_key, self.text_key):
+            if key in (self.output_key, error_key(self.output_key)):
+                raise UsageError(
+                    f"--output-key {self.output_key} would overwrite the field '{key}' that rows are read from"
+                )
 
 
 @dataclass(frozen=True)
@@ -30,33 +112,39 @@ class ScoreOptions:
     """
 
     input: str = STANDARD_STREAM
-    output: str = STANDARD_STREAM
-    model: str = DEFAULT_MODEL
-    revision: str | None = None
-    image_key: str = "image_path"
-    text_key: str = "text"
-    output_key: str = "clip_score"
-    image_root: Path = Path()
-    device: str = "auto"
-    precision: Precision = "auto"
-    batch_size: int | None = None
-    workers: int = field(default_factory=available_cores)
-    prefetch: int | None = None
-    max_errors: int | None = None
-    max_pixels: int = 100_000_000
-    fast_decode: bool = False
-    fast_resize: bool = False
-    summary: Path | None = None
-    resume: bool = False
+    output: Annotated[str, Option("Scored file; - is standard output.", OUTPUT, "FILE", ("-o",))] = STANDARD_STREAM
+    scoring: ScoringOptions = ScoringOptions()
+    device: Annotated[
+        str,
+        Option(
+            "auto, cpu, cuda, cuda:1 or mps; auto is cuda if there is one.",
+            MODEL,
+            "DEVICE",
+            (),
+            {"envvar": "LONGCLIP_DEVICE"},
+        ),
+    ] = "auto"
+    batch_size: Annotated[
+        int | None,
+        Option("Images in one forward pass.", SPEED, "N", ("-b",), {"min": 1, "show_default": "by device"}),
+    ] = None
+    workers: Annotated[
+        int, Option("Threads that decode images.", SPEED, "N", ("-j",), {"min": 1, "show_default": "cores"})
+    ] = field(default_factory=available_cores)
+    prefetch: Annotated[
+        int | None, Option("Rows decoded ahead, at most.", SPEED, "N", (), {"min": 1, "show_default": "6 batches"})
+    ] = None
+    resume: Annotated[bool, Option("Continue an interrupted run of the same command.", OUTPUT)] = False
+    max_errors: Annotated[
+        int | None,
+        Option("Stop after more than N failed rows.", OUTPUT, "N", (), {"min": 0, "show_default": "no limit"}),
+    ] = None
+    summary: Annotated[
+        Path | None, Option("Also write the summary as JSON.", OUTPUT, "FILE", (), {"show_default": "none"})
+    ] = None
 
     def __post_init__(self) -> None:
-        for name in ("input", "output", "model", "image_key", "text_key", "output_key"):
-            if not getattr(self, name):
-                raise UsageError(f"an empty string as {name.replace('_', ' ')}: is a variable not set?")
-        if self.resume and not side_files(self.output):
-            raise UsageError("--resume needs an output file to go on with: give one with -o")
-        for key in (self.image_key, self.text_key):
-            if key in (self.output_key, error_key(self.output_key)):
-                raise UsageError(
-                    f"--output-key {self.output_key} would overwrite the field '{key}' that rows are read from"
-                )
+        for name in ("input", "output"):
+            check_not_empty(name, getattr(self, name))
+        if self.resume and self.output == STANDARD_STREAM:
+            raise UsageError("--resume needs an output file; give one with -o")

@@ -15,12 +15,13 @@ from PIL import Image
 from torch import Tensor
 
 from longclip_cli.errors import RowError
-from longclip_cli.formats.jsonl import Fields
+from longclip_cli.options import ScoringOptions
+from longclip_cli.pipeline.batches import chunks
 from longclip_cli.pipeline.cache import ImageInput, TextInput
-from longclip_cli.pipeline.encode import chunks
 from longclip_cli.pipeline.images import check_pixels, load_image, row_errors
 from longclip_cli.pipeline.load import load_text
 from longclip_cli.pipeline.pixels import to_pixels
+from longclip_cli.rows import image_reference, text_of
 
 ImageSource: TypeAlias = str | PathLike[str] | Image.Image | NDArray[np.uint8]
 Errors = Literal["raise", "return"]
@@ -92,8 +93,8 @@ def load_image_source(source: ImageSource, name: str, image_size: int, max_pixel
         with row_errors(path, max_pixels):
             check_pixels(path, source.size, image_size, max_pixels)
             return ImageInput(to_pixels(source, image_size))
-    path = Path(Fields({name: os.fspath(source) if isinstance(source, PathLike) else source}).image_path(name))
-    return ImageInput(load_image(path, image_size, max_pixels=max_pixels))
+    path = Path(image_reference(os.fspath(source) if isinstance(source, PathLike) else source, name))
+    return ImageInput(load_image(path, image_size, ScoringOptions(max_pixels=max_pixels)))
 
 
 def check_array(array: NDArray[Any], name: str) -> None:
@@ -106,4 +107,4 @@ def check_array(array: NDArray[Any], name: str) -> None:
 
 def load_text_source(text: object, name: str, context_length: int) -> TextInput:
     """Return the tokens of a text. Errors call it `name`. Raises `RowError`."""
-    return load_text(Fields({name: text}).text(name), context_length)
+    return load_text(text_of(text, name), context_length)

@@ -11,11 +11,13 @@ from helpers import CPU, IMAGES, ROOT, golden_rows, golden_score, run_python
 from PIL import Image, ImageOps
 
 from longclip_cli.errors import DeviceError, RowError, UsageError
+from longclip_cli.models.clip import scores_from_cosines
+from longclip_cli.models.device import select_device, select_dtype
 from longclip_cli.pipeline.cache import ImageInput
 from longclip_cli.pipeline.encode import chunks
 from longclip_cli.pipeline.images import load_image
 from longclip_cli.pipeline.load import Pair, load_text
-from longclip_cli.scorer import LongCLIPScorer, scores_of, select_device, select_dtype
+from longclip_cli.scorer import LongCLIPScorer
 
 ROWS = golden_rows("expected.jsonl")
 
@@ -32,22 +34,22 @@ def test_the_batch_size_and_the_order_of_rows_change_no_score(checkpoint, pairs,
     order = list(range(len(pairs))) * 2
     random.Random(0).shuffle(order)
     scorer = LongCLIPScorer.from_pretrained(str(checkpoint), "cpu", "fp32", batch_size=batch_size)
-    scores = [score for chunk in chunks(order, 20) for score in scorer.submit([pairs[i] for i in chunk]).wait()]
+    scores = [score for chunk in chunks(order, 20) for score in scorer.encoder.submit([pairs[i] for i in chunk]).wait()]
     assert scores == [golden_score(ROWS[i]) for i in order]
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_half_precision_scores_are_close(checkpoint, pairs, precision):
-    scores = LongCLIPScorer.from_pretrained(str(checkpoint), "cpu", precision).submit(pairs).wait()
+    scores = LongCLIPScorer.from_pretrained(str(checkpoint), "cpu", precision).encoder.submit(pairs).wait()
     assert scores == pytest.approx([row["clip_score"] for row in ROWS], abs=2e-3)
 
 
 def test_no_pairs_give_no_scores(checkpoint):
-    assert LongCLIPScorer.from_pretrained(str(checkpoint), "cpu").submit([]).wait() == []
+    assert LongCLIPScorer.from_pretrained(str(checkpoint), "cpu").encoder.submit([]).wait() == []
 
 
 def test_a_score_is_never_outside_zero_and_one():
-    assert scores_of(torch.tensor([1.0000002, -1.0000002, 0.0])) == [1.0, 0.0, 0.5]
+    assert scores_from_cosines(torch.tensor([1.0000002, -1.0000002, 0.0])).tolist() == [1.0, 0.0, 0.5]
 
 
 def test_auto_without_a_gpu_is_the_cpu_in_single_precision(monkeypatch):
@@ -176,10 +178,10 @@ def test_an_array_that_is_not_an_image_is_refused(scorer, array, given):
         (PICTURE, None, "text: not a string: 'texts[1]' is null"),
         (PICTURE, "", "text: blank: 'texts[1]'"),
         (PICTURE, " \n", "text: blank: 'texts[1]'"),
-        (PICTURE, ("a", "b"), "text: not a string: 'texts[1]' is tuple"),
+        (PICTURE, ("a", "b"), "text: not a string: 'texts[1]' is of type tuple"),
         (None, "noise", "image: not a path: 'images[1]' is null"),
         ("", "noise", "image: not a path: 'images[1]' is blank"),
-        (b"a.png", "noise", "image: not a path: 'images[1]' is bytes"),
+        (b"a.png", "noise", "image: not a path: 'images[1]' is of type bytes"),
         ("https://example.org/a.png", "noise", "image: URLs are not read: https://example.org/a.png"),
         ("no/such.png", "noise", "image: no such file: no/such.png"),
         (
@@ -221,8 +223,8 @@ def test_an_image_in_place_of_a_list_is_an_error(scorer, image):
         scorer.encode_images(image)
 
 
-def test_a_pair_whose_score_is_not_a_number_is_an_error(scorer, monkeypatch):
-    monkeypatch.setattr("longclip_cli.scorer.scores_of", lambda _: [math.nan, 0.5])
+def test_a_pair_without_a_number_is_an_error(scorer, monkeypatch):
+    monkeypatch.setattr("longclip_cli.pipeline.encode.scores_from_cosines", lambda _: torch.tensor([math.nan, 0.5]))
     assert [str(score)[:10] for score in scorer.score([PICTURE] * 2, ["a", "b"], errors="return")] == [
         "score: the",
         "0.5",

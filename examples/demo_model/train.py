@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from longclip_cli.checkpoints.layouts import original_layout
 from longclip_cli.models.clip import LongCLIP, LongCLIPSizes
-from longclip_cli.models.tokenizer import END_TOKEN, tokenize
+from longclip_cli.models.tokenizer import END_TOKEN, VOCAB_SIZE, tokenize
 from longclip_cli.models.transformer import QUICK_GELU_SCALE, SCALED_FOR_QUICK_GELU, TowerSizes
 from longclip_cli.pipeline.pixels import to_pixels
 
@@ -38,7 +38,7 @@ SIZES = LongCLIPSizes(
     patch_size=22,  # a patch is a field of the scene's grid
     vision=TowerSizes(width=64, layers=8),
     context_length=248,
-    vocab_size=END_TOKEN + 1,
+    vocab_size=VOCAB_SIZE,
     text=TowerSizes(width=64, layers=5),
 )
 SEED = 20240322

@@ -1,1 +1,1 @@
-"""From a reference to a loaded network: finding, downloading, reading, converting."""
+"""From a model reference to a loaded network: find, download, read, check and convert checkpoints."""

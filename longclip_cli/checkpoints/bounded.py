@@ -1,32 +1,26 @@
-"""Files that may claim anything: what is read of them into memory is bounded before it is read.
+"""Reading of files that may claim anything: sizes are checked before the content is read into memory.
 
-A checkpoint is a large block of numbers and a small description of them. Only the description is built up as Python
-objects, so only that can take many times the memory that it takes in the file.
+A checkpoint is a large block of numbers and a small description of them. Only the description becomes Python objects,
+so only the description can take many times more memory than it takes in the file.
 """
 
 from __future__ import annotations
 
 import json
-import reprlib
 import stat
 from pathlib import Path
 from typing import Any
 
+from longclip_cli.checkpoints.messages import reason
 from longclip_cli.errors import CheckpointError
 
-# Of a pickle, a header, an index or a config. A pickle has about 150 bytes for each tensor, and LongCLIP-L 450 tensors.
+# The limit for a pickle, a header, an index or a config. A pickle takes about 150 bytes per tensor, and LongCLIP-L has
+# 450 tensors.
 DESCRIPTION_BYTES = 2 * 2**20
-SHOWN_CHARACTERS = 80
-
-
-def shown(value: object) -> str:
-    """Return a value as messages quote it: on one line, cut at 80 characters."""
-    text = repr(value[: SHOWN_CHARACTERS + 1])[1:-1] if isinstance(value, str) else reprlib.repr(value)
-    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
 
 
 def check_regular(path: Path, name: str) -> None:
-    """Raise `CheckpointError` unless a file, which the message calls `name`, is a regular one or a link to one.
+    """Raise `CheckpointError` unless a file is regular, or a link to a regular one. The message calls it `name`.
 
     Reading a FIFO or a device may never end.
     """
@@ -39,7 +33,7 @@ def check_regular(path: Path, name: str) -> None:
 
 
 def read_json(path: Path, name: str) -> Any:
-    """Return what a JSON file holds; raise a `CheckpointError` that calls it `name`."""
+    """Return the value in a JSON file. Raise a `CheckpointError` that calls the file `name`."""
     check_regular(path, name)
     try:
         with path.open("rb") as file:
@@ -49,7 +43,7 @@ def read_json(path: Path, name: str) -> Any:
 
 
 def parse_json(text: str | bytes, name: str) -> Any:
-    """Return what a JSON text holds; raise a `CheckpointError` that calls it `name`."""
+    """Return the value in a JSON text. Raise a `CheckpointError` that calls the text `name`."""
     if len(text) > DESCRIPTION_BYTES:
         raise CheckpointError(f"{name} cannot be read: larger than {DESCRIPTION_BYTES >> 20} MiB")
     try:
@@ -61,13 +55,8 @@ def parse_json(text: str | bytes, name: str) -> Any:
 
 
 def check_header(path: Path) -> None:
-    """Raise `CheckpointError` for a safetensors file whose header is too large."""
+    """Raise `CheckpointError` if the header of a safetensors file is too large."""
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
     if size > DESCRIPTION_BYTES:
         raise CheckpointError(f"not a readable safetensors file: its header claims {size:,} bytes")
-
-
-def reason(error: Exception) -> str:
-    """Return what went wrong, without the path, which the message names anyway."""
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)

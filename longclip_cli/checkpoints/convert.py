@@ -1,4 +1,4 @@
-"""Any checkpoint to the original's keys in one safetensors file, which is fast and safe to load."""
+"""Any checkpoint to one safetensors file with the original's tensor names, which is fast and safe to load."""
 
 from __future__ import annotations
 
@@ -10,19 +10,22 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from longclip_cli.checkpoints.find import find_checkpoint
 from longclip_cli.checkpoints.layouts import original_layout
-from longclip_cli.checkpoints.load import check_values, dtype_name, errors_naming, find_checkpoint, lay_out
+from longclip_cli.checkpoints.load import check_values, lay_out
+from longclip_cli.checkpoints.messages import errors_naming
 from longclip_cli.checkpoints.sizes import CONFIG_METADATA
 from longclip_cli.checkpoints.state_dict import weight_files
 from longclip_cli.errors import OutputError
 from longclip_cli.models.clip import LongCLIPSizes
+from longclip_cli.models.device import dtype_name
 from longclip_cli.models.transformer import TowerSizes
 from longclip_cli.storage.files import whole_file
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """What was converted: the reference to it, the network's sizes, and how many numbers its weights are."""
+    """The result of a conversion: source and target, the network's sizes, and the number and types of its weights."""
 
     model: str
     target: Path
@@ -31,7 +34,7 @@ class Conversion:
     dtypes: set[torch.dtype]
 
     def __str__(self) -> str:
-        """For people: a line for each."""
+        """Return a description in several lines."""
         sizes = self.sizes
         return "\n".join(
             [
@@ -49,13 +52,14 @@ class Conversion:
 def convert_checkpoint(
     model: str, target: Path, dtype: torch.dtype | None = None, revision: str | None = None
 ) -> Conversion:
-    """Writes the weights that `model` names (see `load_model`) to a safetensors file; `dtype` is theirs by default.
+    """Write the weights of a model reference (see `find_checkpoint`) to a safetensors file.
 
-    The file is written whole or not at all. Raises `CheckpointError` and `OutputError`.
+    They keep their type unless a `dtype` is given. The file is written whole or not at all. Raises `CheckpointError`
+    and `OutputError`.
     """
     source = find_checkpoint(model, revision)
     if target.suffix != ".safetensors":
-        raise OutputError(f"cannot write {target}: its name has to end with .safetensors")
+        raise OutputError(f"cannot write {target}: its name must end with .safetensors")
     if not target.absolute().parent.is_dir():
         raise OutputError(f"cannot write {target}: no such folder")
     if target.exists() and any(target.samefile(file) for file in weight_files(source)):
@@ -70,7 +74,7 @@ def convert_checkpoint(
         tensors = original_layout(weights.tensors, sizes.patch_size)
         written = {name: tensor.to(dtype or tensor.dtype).contiguous() for name, tensor in tensors.items()}
         with whole_file(target) as new:
-            mode = new.stat().st_mode  # as the umask has it; safetensors would let nobody else read it
+            mode = new.stat().st_mode  # from the umask; safetensors would deny others to read the file
             save_file(written, new, metadata={"format": "pt", CONFIG_METADATA: json.dumps(config)})
             new.chmod(mode)
     except (OSError, SafetensorError) as error:
@@ -80,5 +84,5 @@ def convert_checkpoint(
 
 
 def tower_config(sizes: TowerSizes) -> dict[str, str | int]:
-    """What shapes don't say about a tower, as Transformers' `config.json` has it."""
+    """Return the settings of a tower that shapes do not determine, with the names of Transformers' `config.json`."""
     return {"hidden_act": sizes.activation, "num_attention_heads": sizes.width // sizes.head_dim}

@@ -1,6 +1,6 @@
-"""Names and shapes of a checkpoint's tensors: the original's, those of Transformers, and the network's own.
+"""The names and shapes of a checkpoint's tensors: the original layout, that of Transformers, and the network's own.
 
-Each is told from the others by its keys. The original names are those of OpenAI's CLIP, to which LongCLIP adds
+The layout is detected from the tensor names. The original names are those of OpenAI's CLIP, to which LongCLIP adds
 `positional_embedding_res`.
 """
 
@@ -12,17 +12,17 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-# LongCLIP keeps CLIP's first 20 positions as trained and stretches the rest (paper, section 3.1);
-# its checkpoints hold two tables, of which each serves its own positions.
+# LongCLIP keeps CLIP's first 20 positions as trained and stretches the rest (paper, section 3.1).
+# Its checkpoints hold two tables: one is used up to this position, the other from there on.
 KEPT_POSITIONS = 20
 CLIP_CONTEXT_LENGTH = 77
 UNUSED_KEYS = (
     "logit_scale",  # the training temperature: scores are plain cosines
-    "input_resolution",  # three numbers that OpenAI's state dicts repeat beside the shapes that show them
+    "input_resolution",  # this and the next two: sizes that OpenAI's state dicts repeat from the shapes
     "context_length",
     "vocab_size",
 )
-# Transformers' names, less the tower's prefix. Buffers that number the positions are left out.
+# Transformers' names without the tower's prefix. Buffers that number the positions are skipped.
 TRANSFORMERS_TEXT = {
     "embeddings.token_embedding.": "token_embedding.",
     "embeddings.position_embedding.weight": "positional_embedding",
@@ -34,7 +34,7 @@ TRANSFORMERS_VISION = {
     "embeddings.class_embedding": "visual.class_embedding",
     "embeddings.patch_embedding.": "visual.conv1.",
     "embeddings.position_embedding.weight": "visual.positional_embedding",
-    "pre_layrnorm.": "visual.ln_pre.",  # spelt so
+    "pre_layrnorm.": "visual.ln_pre.",  # Transformers' own spelling
     "encoder.layers.": "visual.transformer.resblocks.",
     "post_layernorm.": "visual.ln_post.",
 }
@@ -49,9 +49,9 @@ TRANSFORMERS_PROJECTIONS = {"text_projection.weight": "text_projection", "visual
 
 
 def original_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors that matter under the original's names, as views of them.
+    """Return the tensors that are used, under the original's names, as views.
 
-    Query, key and value stay apart where they are, under `attn.q_proj.` and so on, which the original does not have.
+    If query, key and value are separate, they stay separate (`attn.q_proj.` and so on). The original has no such names.
     """
     renamed: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
@@ -69,14 +69,14 @@ def original_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def with_block_names(name: str) -> str:
-    """A name with Transformers' parts of a block replaced by the original's."""
+    """Return a name with Transformers' names for the parts of a block replaced by the original's."""
     for theirs, ours in TRANSFORMERS_BLOCK.items():
         name = name.replace(theirs, ours)
     return name
 
 
 def network_layout(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors under the original's names as `LongCLIP` has them: views of them, but for the positional table."""
+    """Return tensors with the original's names in the layout of `LongCLIP`: views, except for the positional table."""
     weights: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         if ".attn.in_proj_" in name and tensor.dim():
@@ -93,7 +93,7 @@ def network_layout(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def original_layout(weights: Mapping[str, Tensor], patch_size: int) -> dict[str, Tensor]:
-    """A network's weights as the original checkpoints hold them; LongCLIP's positional table stands there twice."""
+    """Return a network's weights in the original layout, in which LongCLIP's positional table appears twice."""
     tensors = {}
     for name, tensor in weights.items():
         if ".attn.q_proj." in name:

@@ -1,38 +1,37 @@
-"""A model reference to a loaded `LongCLIP`: find its file, read it, put the weights in as the network wants them."""
+"""A model reference to a loaded `LongCLIP`: find the file, read it, check it, fill the network."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from importlib.resources import files
+import ctypes
+import mmap
+import sys
+from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from longclip_cli.checkpoints.bounded import shown
-from longclip_cli.checkpoints.hub import DEMO_MODEL, SHORT_NAMES, download, looks_like_hub_id, pick_checkpoint
+from longclip_cli.checkpoints.find import find_checkpoint
 from longclip_cli.checkpoints.layouts import network_layout, original_names
-from longclip_cli.checkpoints.sizes import CONFIG_FILE, read_config, sizes_from_shapes
-from longclip_cli.checkpoints.state_dict import StateDict, listing, read_state_dict, weight_files
+from longclip_cli.checkpoints.messages import errors_naming, listing, shown
+from longclip_cli.checkpoints.sizes import read_config, sizes_from_shapes
+from longclip_cli.checkpoints.state_dict import StateDict, read_state_dict
 from longclip_cli.errors import CheckpointError
-from longclip_cli.jobs.run_record import file_fingerprint
 from longclip_cli.models.clip import LongCLIP
-from longclip_cli.models.device import enough_memory_for
-from longclip_cli.models.packing import can_pack, pack_weight, release_pages
+from longclip_cli.models.device import dtype_name, enough_memory_for
+from longclip_cli.models.packing import can_pack, pack_weight
 from longclip_cli.models.transformer import QUICK_GELU_SCALE, SCALED_FOR_QUICK_GELU, Linear
 
-# Those of one byte are without the scales that quantized checkpoints add: what people save CLIP in to save space.
+MADV_DONTNEED = 4  # of Linux's madvise: drop the pages
+# The types of one byte are plain numbers here, without the scales of quantized checkpoints.
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2)
 
 
 def load_model(model: str, device: torch.device, dtype: torch.dtype, revision: str | None = None) -> LongCLIP:
-    """The network that `model` names, ready on `device` in `dtype`.
+    """Return the network of a model reference (see `find_checkpoint`), ready on `device` in `dtype`.
 
-    `model` is a file, a folder, a Hub id, a short name for one, or `demo`; `revision` is a Hub repository's branch,
-    tag or commit. Raises `CheckpointError`, and `DeviceError` where the memory of the device is too small.
+    Raises `CheckpointError`, or `DeviceError` if the memory of the device is too small.
     """
     path = find_checkpoint(model, revision)
     network, weights = lay_out(path)
@@ -41,9 +40,9 @@ def load_model(model: str, device: torch.device, dtype: torch.dtype, revision: s
 
 
 def lay_out(path: Path) -> tuple[LongCLIP, StateDict]:
-    """A checkpoint's network, on the `meta` device, and the weights for it under its own names; nothing is converted.
+    """Return a checkpoint's network on the `meta` device, and its weights under the network's names, not converted.
 
-    Raises `CheckpointError`, which names the file.
+    Raises a `CheckpointError` that names the file.
     """
     with errors_naming(path):
         checkpoint = read_state_dict(path)
@@ -56,56 +55,10 @@ def lay_out(path: Path) -> tuple[LongCLIP, StateDict]:
         return network, StateDict(weights, checkpoint.is_mapped)
 
 
-@contextmanager
-def errors_naming(path: Path) -> Iterator[None]:
-    """Add the path of the checkpoint to a `CheckpointError`."""
-    try:
-        yield
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from error
-
-
-def find_checkpoint(model: str, revision: str | None = None) -> Path:
-    """The checkpoint file for a model reference: built in for `demo`, downloaded when it is a Hub id.
-
-    Where a checkpoint lies in several files it is their index.
-    """
-    path = Path(os.path.expanduser(model))  # noqa: PTH111  (Path's own raises for an unknown user)
-    is_local = model == DEMO_MODEL or os.path.lexists(path)
-    if revision and is_local:
-        raise CheckpointError(f"--revision {revision} is for models on the Hub, and {model} is not one")
-    if model == DEMO_MODEL:
-        return Path(str(files("longclip_cli") / "data" / "demo.safetensors"))
-    if is_local and path.is_dir():
-        try:
-            return path / pick_checkpoint((entry.name for entry in path.iterdir()), where=model)
-        except OSError as error:
-            raise CheckpointError(f"{model}: the folder cannot be read ({error.strerror})") from error
-    if is_local:
-        return path
-    if model in SHORT_NAMES or looks_like_hub_id(model):
-        return download(SHORT_NAMES.get(model, model), revision)
-    raise CheckpointError(
-        f"no such checkpoint: {shown(model)} (give a file, a folder, a Hub id such as owner/name, "
-        f"{', '.join(SHORT_NAMES)}, or {DEMO_MODEL})"
-    )
-
-
-def checkpoint_fingerprint(path: Path) -> str:
-    """Return the fingerprints of all files that decide what a checkpoint's network is; raise `CheckpointError`."""
-    config = path.parent / CONFIG_FILE
-    with errors_naming(path):
-        files = [*weight_files(path), *([config] if config.is_file() else [])]
-        try:
-            return " ".join(map(file_fingerprint, files))
-        except OSError as error:
-            raise CheckpointError(f"it cannot be read: {error.strerror}") from error
-
-
 def filled(network: LongCLIP, weights: StateDict, device: torch.device, dtype: torch.dtype) -> LongCLIP:
-    """The network from the `meta` device with its weights, weight by weight.
+    """Return a network from the `meta` device with its weights filled in.
 
-    None is initialised only to be overwritten, and none is in memory twice for longer than its conversion takes.
+    One weight after another: none is initialised first, and at most one is in memory twice.
     """
     for name, weight in weights.tensors.items():
         module_name, _, parameter_name = name.rpartition(".")
@@ -119,39 +72,55 @@ def filled(network: LongCLIP, weights: StateDict, device: torch.device, dtype: t
         setattr(module, parameter_name, nn.Parameter(placed, requires_grad=False))
         if weights.is_mapped and placed is not weight:
             release_pages(weight)
-    return network.to(device).eval()  # moves the constants; the weights are there
+    return network.to(device).eval()  # moves the constants; the weights are already there
 
 
 def converted(weight: Tensor, dtype: torch.dtype, *, is_linear: bool) -> Tensor:
-    """A weight in the type it is computed with, and packed if that is of use.
+    """Return a weight in the type to compute in, packed if that is faster.
 
-    The eight bits of bfloat16 are for linear layers alone; what is added up from block to block stays float32.
+    bfloat16, with its eight significant bits, is for linear layers only. What is summed from block to block stays
+    float32.
     """
     weight = weight.to(torch.float32 if dtype == torch.bfloat16 and not is_linear else dtype)
     return pack_weight(weight) if is_linear and can_pack(weight) else weight
 
 
+def release_pages(tensor: Tensor) -> None:
+    """Release the memory pages of a tensor that is mapped from a file. If it is read again, they are loaded again.
+
+    Otherwise the process would be twice as large as its weights until the kernel runs short of memory.
+    """
+    if sys.platform != "linux" or not tensor.is_contiguous():
+        return
+    page = mmap.PAGESIZE
+    begin = -(-tensor.data_ptr() // page) * page
+    end = (tensor.data_ptr() + tensor.nbytes) // page * page
+    if begin < end:
+        libc = ctypes.CDLL(None)
+        libc.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), MADV_DONTNEED)
+
+
 def check_types(tensors: Mapping[str, Tensor]) -> None:
-    """Raises `CheckpointError` for weights that are not floating-point numbers, which are cut or quantized ones."""
+    """Raise `CheckpointError` if weights are not floating-point numbers but, for example, quantized ones."""
     if others := [f"{shown(name)} ({dtype_name(t.dtype)})" for name, t in tensors.items() if t.dtype not in FLOATS]:
-        raise CheckpointError(f"its weights are not floating-point numbers: {listing(others)}")
+        raise CheckpointError(f"weights are not floating-point numbers: {listing(others)}")
 
 
 def check_values(name: str, weight: Tensor) -> None:
-    """Raises `CheckpointError` for a weight that no training leaves, with which all scores would be alike or NaN.
+    """Raise `CheckpointError` for a weight that no training produces and that makes all scores equal or NaN.
 
-    That is one with NaN or infinity in it, a matrix of one number only, or anything but a bias that is all zero.
+    That is a weight with NaN or infinity, a matrix that repeats one number, or all zeros in anything but a bias.
     """
     low, high = (bound.item() for bound in (weight if weight.itemsize > 1 else weight.float()).aminmax())
     if not (isfinite(low) and isfinite(high)):
         raise CheckpointError(f"{name} holds NaN or infinity: the file is damaged, or its training failed")
     is_one_number = low == high and weight.numel() > 1
     if is_one_number and (weight.dim() > 1 or (low == 0 and not name.endswith("bias"))):
-        raise CheckpointError(f"{name} is {low:g} throughout: the file is damaged, or was never trained")
+        raise CheckpointError(f"all values of {name} are {low:g}: the file is damaged, or was never trained")
 
 
 def check_names_and_shapes(*, expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
-    """Raises a `CheckpointError` that names what is missing, unexpected or of another shape."""
+    """Raise a `CheckpointError` that lists missing and unexpected tensors, and those of another shape."""
     problems = []
     if missing := [name for name in expected if name not in found]:
         problems.append(f"missing {listing(missing)}")
@@ -166,8 +135,3 @@ def check_names_and_shapes(*, expected: Mapping[str, Tensor], found: Mapping[str
         problems.append(listing(shapes))
     if problems:
         raise CheckpointError("not a LongCLIP or CLIP checkpoint: " + "; ".join(problems))
-
-
-def dtype_name(dtype: torch.dtype) -> str:
-    """`float16` for `torch.float16`."""
-    return str(dtype).removeprefix("torch.")

@@ -1,6 +1,6 @@
 """Checkpoint files to tensors by name.
 
-Checkpoints are data. A `.pt` file is read with `weights_only=True`, which refuses any pickled call.
+Checkpoints are data. A `.pt` file is read with `weights_only=True`, which rejects all pickled calls.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from longclip_cli.checkpoints.bounded import check_header, check_regular, read_json, shown
-from longclip_cli.checkpoints.hub import INDEX_SUFFIX
+from longclip_cli.checkpoints.bounded import check_header, check_regular, read_json
+from longclip_cli.checkpoints.messages import listing, shown
+from longclip_cli.checkpoints.names import INDEX_SUFFIX
 from longclip_cli.checkpoints.pickles import PickleFile, check_archive, is_archive
 from longclip_cli.errors import CheckpointError, LongCLIPError
 
@@ -29,17 +30,17 @@ NESTED_UNDER = ("state_dict", "model")
 
 @dataclass(frozen=True)
 class StateDict:
-    """The tensors of a checkpoint by name; `is_mapped` tells that their memory is that of the file."""
+    """The tensors of a checkpoint by name. `is_mapped`: their memory is mapped from the file."""
 
     tensors: dict[str, Tensor]
     is_mapped: bool
 
 
 def read_state_dict(path: Path) -> StateDict:
-    """The tensors of a checkpoint, mapped into memory where the format allows it; raises `CheckpointError`.
+    """Return the tensors of a checkpoint, mapped into memory if the format allows it.
 
-    `path` is one file, or the index of one that lies in several. Wrappers that training code leaves around the weights
-    are taken off: a dict that holds them under `state_dict` or `model`, and a `module.` before every name.
+    `path` is a single file, or the index of several. Wrappers that training code leaves around the weights are removed:
+    a dict that holds them under `state_dict` or `model`, and `module.` before each name. Raises `CheckpointError`.
     """
     files = weight_files(path)
     parts = [unwrapped(*load(file)) for file in files]
@@ -49,7 +50,7 @@ def read_state_dict(path: Path) -> StateDict:
 
 
 def weight_files(path: Path) -> list[Path]:
-    """The files that a checkpoint's tensors lie in: those that its index names, or the checkpoint itself.
+    """Return the files that hold a checkpoint's tensors: those in its index, or the checkpoint itself.
 
     Raises `CheckpointError` unless all of them are regular files.
     """
@@ -59,7 +60,7 @@ def weight_files(path: Path) -> list[Path]:
         weight_map = index.get("weight_map") if isinstance(index, dict) else None
         names = set(weight_map.values()) if is_text_to_text(weight_map) else set()
         if not names:
-            raise CheckpointError("not the index of a checkpoint in several files (no file names in its weight_map)")
+            raise CheckpointError("not the index of a checkpoint in several files: no file names in its weight_map")
         files = [path.parent / Path(name).name for name in sorted(names)]  # never outside the folder
         if missing := [file.name for file in files if not os.path.lexists(file)]:
             raise CheckpointError(f"parts of the checkpoint are missing: {listing(map(shown, missing))}")
@@ -69,34 +70,34 @@ def weight_files(path: Path) -> list[Path]:
 
 
 def is_text_to_text(value: Any) -> TypeGuard[dict[str, str]]:
-    """Whether a value from JSON is an object that holds nothing but strings."""
+    """Return whether a value from JSON is an object with only strings as values."""
     return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
 
 
 def load(path: Path) -> tuple[Any, bool]:
-    """The content of a checkpoint file, and whether it is mapped."""
+    """Return the content of a checkpoint file, and whether it is mapped."""
     return load_safetensors(path) if path.suffix == ".safetensors" else load_torch(path)
 
 
 def unwrapped(content: Any, is_mapped: bool) -> StateDict:
-    """The state dict in what a file holds."""
+    """Return the state dict in the content of a file. Raise `CheckpointError`."""
     for key in NESTED_UNDER:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     if not isinstance(content, Mapping):
-        raise CheckpointError(f"holds a {type(content).__name__} where a state dict (names and tensors) is needed")
+        raise CheckpointError(f"not a state dict (tensors by name) but a {type(content).__name__}")
     if not all(isinstance(name, str) for name in content):
-        raise CheckpointError("not a state dict: its keys are not all names")
+        raise CheckpointError("not a state dict: not all keys are names")
     tensors = {name.removeprefix("module."): value for name, value in content.items()}
     if strays := [name for name, value in tensors.items() if not isinstance(value, Tensor)]:
-        raise CheckpointError(f"not a state dict: {listing(map(shown, strays))} not a tensor")
+        raise CheckpointError(f"not a state dict: no tensor under {listing(map(shown, strays))}")
     if unusual := [f"{shown(name)} is {kind}" for name, value in tensors.items() if (kind := unusual_kind(value))]:
         raise CheckpointError(f"not a state dict of plain tensors: {listing(unusual)}")
     return StateDict(tensors, is_mapped)
 
 
 def unusual_kind(tensor: Tensor) -> str:
-    """What a tensor is that does not simply hold its numbers; empty for one that does."""
+    """Return how a tensor stores its numbers if not as a plain array, else an empty string."""
     if tensor.is_meta:
         return "without data (meta)"
     if tensor.is_nested:
@@ -107,9 +108,9 @@ def unusual_kind(tensor: Tensor) -> str:
 
 
 def check_claims(tensors: Iterable[Tensor], *, file_bytes: int) -> None:
-    """Raises `CheckpointError` if tensors that repeat numbers of the file are much larger than the file.
+    """Raise `CheckpointError` if the tensors are more than twice as large as the file.
 
-    Two names for one tensor are common, so as much as twice the size is accepted.
+    Tensors can repeat numbers of the file to any size. Twice is accepted, since two names for one tensor are common.
     """
     claimed = sum(tensor.numel() * tensor.itemsize for tensor in tensors)
     if claimed > 2 * file_bytes:
@@ -117,7 +118,7 @@ def check_claims(tensors: Iterable[Tensor], *, file_bytes: int) -> None:
 
 
 def load_safetensors(path: Path) -> tuple[Any, bool]:
-    """The content of a `.safetensors` file, and that it is mapped."""
+    """Return the content of a `.safetensors` file, and that it is mapped."""
     try:
         check_header(path)
         return load_file(path), True
@@ -126,31 +127,24 @@ def load_safetensors(path: Path) -> tuple[Any, bool]:
 
 
 def load_torch(path: Path) -> tuple[Any, bool]:
-    """The content of a file that `torch.save` wrote, and whether it is mapped; nothing in it is executed."""
+    """Return the content of a file from `torch.save`, and whether it is mapped. Nothing in it is executed."""
     try:
         if is_archive(path):
             check_archive(path)
             return torch.load(path, map_location="cpu", weights_only=True, mmap=True), True
-        with PickleFile.checked(path) as file:  # from before torch 1.6, cannot be mapped
+        with PickleFile.checked(path) as file:  # older than torch 1.6, cannot be mapped
             return torch.load(file, map_location="cpu", weights_only=True), False
     except pickle.UnpicklingError as error:
-        # What torch says beside the name is how to load such a file in spite of this.
+        # The rest of torch's message says how to load such a file regardless.
         named = re.search(r"GLOBAL (\S+)", str(error))
-        what = f"it holds {shown(named[1])} beside tensors" if named else "it is no plain state dict"
+        what = f"it contains {shown(named[1])}" if named else "it is not a plain state dict"
         raise CheckpointError(
-            f"refused, since {what} and loading anything else could run code; save the state dict alone, "
-            "best as .safetensors"
+            f"refused: {what}, and loading anything but tensors could run code; save only the state dict, "
+            "preferably as .safetensors"
         ) from error
     except (RuntimeError, OSError, zipfile.BadZipFile) as error:
         raise CheckpointError(f"not a readable PyTorch checkpoint: {str(error).partition('. ')[0]}") from error
-    except LongCLIPError:  # of ours, or of a signal
+    except LongCLIPError:
         raise
     except Exception as error:  # a damaged archive or pickle can raise anything
         raise CheckpointError("not a PyTorch checkpoint") from error
-
-
-def listing(texts: Iterable[str], most: int = 5) -> str:
-    """The first few of some texts and how many more there are."""
-    texts = list(texts)
-    more = f" and {len(texts) - most} more" if len(texts) > most else ""
-    return ", ".join(texts[:most]) + more

@@ -37,7 +37,7 @@ def convert(
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from longclip_cli.checkpoints.convert import convert_checkpoint
-    from longclip_cli.scorer import PRECISIONS
+    from longclip_cli.models.device import PRECISIONS
 
     try:
         typer.echo(convert_checkpoint(model, target, PRECISIONS[dtype] if dtype else None, revision))

@@ -8,15 +8,15 @@ import sys
 import traceback
 import warnings
 from enum import IntEnum
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from longclip_cli.cli.options import GroupedCommand, from_values, with_options
 from longclip_cli.errors import InterruptedRunError, LongCLIPError, UsageError
 from longclip_cli.jobs.score_file import score_file
 from longclip_cli.jobs.signals import Stop, stop_on_signals
-from longclip_cli.options import Precision, ScoreOptions
+from longclip_cli.options import ScoreOptions, ScoringOptions
 from longclip_cli.reporting.messages import MessageHandler, complain
 from longclip_cli.reporting.progress import NoProgress, Progress
 from longclip_cli.reporting.summary import Summary
@@ -24,7 +24,6 @@ from longclip_cli.storage.side_files import side_files
 from longclip_cli.storage.streams import open_standard_streams
 from longclip_cli.version import __version__
 
-DEFAULTS = ScoreOptions()
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
@@ -45,7 +44,8 @@ def print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.command(context_settings={"help_option_names": ["-h", "--help"]})
+@app.command(cls=GroupedCommand, context_settings={"help_option_names": ["-h", "--help"]})
+@with_options(ScoreOptions, ScoringOptions)
 def score(
     context: typer.Context,
     input: Annotated[
@@ -55,83 +55,11 @@ def score(
             help="JSONL file, an image path and a text in each row; .gz .bz2 .xz .zst are decompressed; - is stdin.",
         ),
     ] = None,
-    output: Annotated[
-        str, typer.Option("-o", "--output", metavar="FILE", help="Scored file; - is standard output.")
-    ] = DEFAULTS.output,
-    model: Annotated[
-        str,
-        typer.Option(
-            "-m",
-            "--model",
-            metavar="MODEL",
-            envvar="LONGCLIP_MODEL",
-            help="Checkpoint file, folder, Hub id, longclip-b, longclip-l, longclip-l-336, or demo, which is built in.",
-        ),
-    ] = DEFAULTS.model,
-    revision: Annotated[
-        str | None,
-        typer.Option(metavar="REV", show_default="main", help="Branch, tag or commit of a model on the Hub."),
-    ] = DEFAULTS.revision,
-    image_key: Annotated[
-        str, typer.Option(metavar="KEY", help="Field that holds the image's path.")
-    ] = DEFAULTS.image_key,
-    text_key: Annotated[str, typer.Option(metavar="KEY", help="Field that holds the text.")] = DEFAULTS.text_key,
-    output_key: Annotated[str, typer.Option(metavar="KEY", help="Field to add.")] = DEFAULTS.output_key,
-    image_root: Annotated[
-        Path,
-        typer.Option(
-            metavar="FOLDER",
-            exists=True,
-            file_okay=False,
-            show_default="current folder",
-            help="Where relative image paths start.",
-        ),
-    ] = DEFAULTS.image_root,
-    device: Annotated[
-        str,
-        typer.Option(
-            metavar="DEVICE",
-            envvar="LONGCLIP_DEVICE",
-            help="auto, cpu, cuda, cuda:1 or mps; auto is cuda if there is one.",
-        ),
-    ] = DEFAULTS.device,
-    precision: Annotated[
-        Precision,
-        typer.Option(help="Arithmetic; auto is fp16 on a GPU and fp32 on the CPU."),
-    ] = DEFAULTS.precision,
-    batch_size: Annotated[
-        int | None,
-        typer.Option("-b", "--batch-size", min=1, show_default="by device", help="Images in one forward pass."),
-    ] = DEFAULTS.batch_size,
-    workers: Annotated[
-        int, typer.Option("-j", "--workers", min=1, show_default="cores", help="Threads that decode images.")
-    ] = DEFAULTS.workers,
-    prefetch: Annotated[
-        int | None, typer.Option(min=1, show_default="6 batches", help="Rows decoded ahead, at most.")
-    ] = DEFAULTS.prefetch,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from an interrupted run of the same command.")
-    ] = DEFAULTS.resume,
-    max_errors: Annotated[
-        int | None, typer.Option(min=0, show_default="no limit", help="Stop once more rows than this have failed.")
-    ] = DEFAULTS.max_errors,
-    max_pixels: Annotated[
-        int, typer.Option(min=1, help="Refuse larger images before they are decoded.")
-    ] = DEFAULTS.max_pixels,
-    fast_decode: Annotated[
-        bool,
-        typer.Option("--fast-decode", help="Decode large JPEGs at a reduced size: quicker, not quite the same scores."),
-    ] = DEFAULTS.fast_decode,
-    fast_resize: Annotated[
-        bool, typer.Option("--fast-resize", help="Resize with PyTorch, not Pillow: quicker, nearly the same scores.")
-    ] = DEFAULTS.fast_resize,
-    summary: Annotated[
-        Path | None, typer.Option(metavar="FILE", show_default="none", help="Also write the run's summary as JSON.")
-    ] = DEFAULTS.summary,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
     _version: Annotated[
         bool, typer.Option("--version", callback=print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
+    **values: Any,
 ) -> None:
     """Score how well each row's text fits its image, with LongCLIP.
 
@@ -158,27 +86,9 @@ def score(
     if quiet:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
-        options = ScoreOptions(
-            input=DEFAULTS.input if input is None else input,
-            output=output,
-            model=model,
-            revision=revision,
-            image_key=image_key,
-            text_key=text_key,
-            output_key=output_key,
-            image_root=image_root,
-            device=device,
-            precision=precision,
-            batch_size=batch_size,
-            workers=workers,
-            prefetch=prefetch,
-            max_errors=max_errors,
-            max_pixels=max_pixels,
-            fast_decode=fast_decode,
-            fast_resize=fast_resize,
-            summary=summary,
-            resume=resume,
-        )
+        scoring = from_values(ScoringOptions, values)
+        source = ScoreOptions.input if input is None else input
+        options = from_values(ScoreOptions, values, input=source, scoring=scoring)
     except UsageError as error:
         complain(error)
         raise typer.Exit(ExitStatus.WRONG_USAGE) from error
@@ -189,7 +99,7 @@ def run(options: ScoreOptions, *, quiet: bool) -> int:
     """Runs the command and gives its exit status."""
     logging.basicConfig(handlers=[MessageHandler()], level=logging.ERROR)
     logging.getLogger("longclip_cli").setLevel(logging.WARNING)
-    summary, stop = Summary(options.model), Stop()
+    summary, stop = Summary(options.scoring.model), Stop()
     status: int = ExitStatus.STOPPED
     try:
         with stop_on_signals(stop):

@@ -3,7 +3,7 @@
 It is called as DataFlow's own, and works with DataFlow's storages and any other that reads and writes a pandas
 dataframe; neither of the two packages is imported here.
 
-    from longclip_cli.integrations.dataflow import LongCLIPEvaluator
+    from longclip_cli.dataflow import LongCLIPEvaluator
 
     evaluator = LongCLIPEvaluator(ckpt_path="longclip-L@336px.pt")
     evaluator.run(storage, image_key="image_path", text_key="text", output_key="clip_score")
@@ -11,22 +11,19 @@ dataframe; neither of the two packages is imported here.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Iterator
 from threading import Event
 from typing import Any, Protocol
 
-import orjson
-
 from longclip_cli.errors import InputError, RowError, UsageError
-from longclip_cli.formats.jsonl import SCORE_DECIMALS, error_key
-from longclip_cli.options import DEFAULT_MODEL, ScoreOptions
+from longclip_cli.formats.jsonl import SCORE_DECIMALS
+from longclip_cli.options import DEFAULT_MODEL, ScoringOptions, available_cores, error_key
 from longclip_cli.pipeline.load import RowLoader
-from longclip_cli.pipeline.score import ScoredRow, score_lines
+from longclip_cli.pipeline.score import score_rows
+from longclip_cli.rows import Row, RowInputs, ScoredRow, image_reference, text_of
 from longclip_cli.scorer import LongCLIPScorer
 from longclip_cli.stopwatch import Stopwatch
-from longclip_cli.storage.source import Line
 
 
 class Storage(Protocol):
@@ -61,9 +58,9 @@ class LongCLIPEvaluator:
     def run(
         self,
         storage: Storage,
-        image_key: str = ScoreOptions.image_key,
-        text_key: str = ScoreOptions.text_key,
-        output_key: str = ScoreOptions.output_key,
+        image_key: str = ScoringOptions.image_key,
+        text_key: str = ScoringOptions.text_key,
+        output_key: str = ScoringOptions.output_key,
         *,
         input_image_key: str | None = None,
         input_text_key: str | None = None,
@@ -75,14 +72,13 @@ class LongCLIPEvaluator:
         Raises `InputError` if there are no such columns.
         """
         image_key, text_key = input_image_key or image_key, input_text_key or text_key
-        options = ScoreOptions(image_key=image_key, text_key=text_key, output_key=output_key)
+        options = ScoringOptions(image_key=image_key, text_key=text_key, output_key=output_key)
         dataframe = storage.read("dataframe")
         columns = list(dataframe.columns)
         if missing := [key for key in (image_key, text_key) if key not in columns]:
             raise InputError(f"no column {' and no column '.join(missing)}; there are {', '.join(map(str, columns))}")
-        results = [
-            row.result for row in self._scored(zip(dataframe[image_key], dataframe[text_key], strict=True), options)
-        ]
+        cells = zip(values_of(dataframe[image_key]), values_of(dataframe[text_key]), strict=True)
+        results = [row.result for row in self._scored(cells, options)]
         errors = [str(result) if isinstance(result, RowError) else None for result in results]
         dataframe[output_key] = [
             None if isinstance(result, RowError) else round(result, SCORE_DECIMALS) for result in results
@@ -94,38 +90,40 @@ class LongCLIPEvaluator:
         storage.write(dataframe)
         return [output_key]
 
-    def _scored(self, pairs: Iterable[tuple[Any, Any]], options: ScoreOptions) -> Iterator[ScoredRow]:
+    def _scored(self, pairs: Iterable[tuple[Any, Any]], options: ScoringOptions) -> Iterator[ScoredRow]:
         sizes = self._scorer.model.sizes
         load = RowLoader(options, image_size=sizes.image_size, context_length=sizes.context_length)
-        lines = (
-            Line(number, as_json({options.image_key: image, options.text_key: text}), 0)
-            for number, (image, text) in enumerate(pairs, 1)
-        )
-        for rows in score_lines(
-            lines,
+        rows = (to_row(number, image, text, options) for number, (image, text) in enumerate(pairs, 1))
+        for scored in score_rows(
+            rows,
             load,
-            self._scorer,
+            self._scorer.encoder,
             Stopwatch(),
-            workers=options.workers,
+            workers=available_cores(),
             prefetch=None,
             is_live=False,
             stop=Event(),
         ):
-            yield from rows
+            yield from scored
 
 
-def as_json(fields: dict[str, Any]) -> bytes:
-    """A row as a JSON line. What JSON has no form for, such as an image, stands there as an empty object."""
+def to_row(number: int, image: Any, text: Any, options: ScoringOptions) -> Row:
+    """Return the row of two cells of a dataframe."""
     try:
-        return orjson.dumps(fields, default=json_stand_in, option=orjson.OPT_SERIALIZE_NUMPY)
-    except orjson.JSONEncodeError:  # lone surrogates, numbers of more than 64 bits
-        return json.dumps(fields, default=json_stand_in).encode()
+        inputs = RowInputs(image_reference(plain(image), options.image_key), text_of(plain(text), options.text_key))
+    except RowError as error:
+        return Row(number, error.with_traceback(None))
+    return Row(number, inputs, size=2 * len(inputs.text))
 
 
-def json_stand_in(value: Any) -> Any:
-    """What stands in a row for what JSON has no form for."""
+def values_of(column: Any) -> Iterable[Any]:
+    """Return the cells of a column of a dataframe, with `None` for each of pandas' own nulls."""
+    values: Iterable[Any] = column.astype(object).where(column.notna(), None)
+    return values
+
+
+def plain(value: Any) -> Any:
+    """Return a cell's value as Python's own type: a path as a string, and a NumPy value or array as what it holds."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    if type(value).__name__ in ("NAType", "NaTType"):  # pandas' own nulls
-        return None
-    return value.tolist() if hasattr(value, "tolist") else {}
+    return value.tolist() if hasattr(value, "tolist") else value

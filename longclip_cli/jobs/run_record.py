@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -12,7 +11,6 @@ from longclip_cli.storage.files import is_regular, write_whole
 
 OUTPUT_FORMAT = 1  # to be raised when rows come to look different
 MAX_RECORD_BYTES = 2**20  # what is longer is no record, and is not read to its end
-FINGERPRINT_BLOCKS, FINGERPRINT_BLOCK_BYTES = 64, 16 * 2**10
 
 
 @dataclass(frozen=True)
@@ -100,14 +98,3 @@ def read_object(path: Path) -> dict[str, Any]:
 def write_record(path: Path, record: RunRecord) -> None:
     """Put the record into a file, whole or not at all. Raises `OSError`."""
     write_whole(path, json.dumps(asdict(record), indent=2).encode() + b"\n")
-
-
-def file_fingerprint(path: Path) -> str:
-    """A hash of a file's size and of 64 blocks spread over it: a megabyte is read, however large the file is."""
-    size = path.stat().st_size
-    digest = hashlib.sha256(str(size).encode())
-    with path.open("rb") as file:
-        for block in range(FINGERPRINT_BLOCKS):
-            file.seek(block * max(0, size - FINGERPRINT_BLOCK_BYTES) // (FINGERPRINT_BLOCKS - 1))
-            digest.update(file.read(FINGERPRINT_BLOCK_BYTES))
-    return digest.hexdigest()[:16]

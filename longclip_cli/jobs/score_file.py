@@ -7,7 +7,6 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from longclip_cli.errors import (
     InputError,
@@ -17,20 +16,18 @@ from longclip_cli.errors import (
     TooManyFailuresError,
     quote,
 )
-from longclip_cli.formats.jsonl import encode_record, parse_line
+from longclip_cli.formats.jsonl import content_of, encode_row, field_names, read_rows
 from longclip_cli.formats.sniffing import seems_to_be
 from longclip_cli.jobs.resume import describe_run, skip_kept
 from longclip_cli.jobs.signals import Stop
-from longclip_cli.options import ScoreOptions
+from longclip_cli.options import ScoreOptions, ScoringOptions
 from longclip_cli.reporting.progress import Progress
 from longclip_cli.reporting.summary import Summary
+from longclip_cli.rows import Mark, Row, Rows, ScoredRow
 from longclip_cli.storage.side_files import check_output
-from longclip_cli.storage.source import Input, Line, open_input
+from longclip_cli.storage.source import Input, open_input
 from longclip_cli.storage.target import Output
 from longclip_cli.storage.target_file import open_output
-
-if TYPE_CHECKING:
-    from longclip_cli.pipeline.score import ScoredRow
 
 ALIKE_FROM_START = 100  # so many rows that fail alike before any other outcome: the command is wrong, not the data
 START_BYTES = 16 * 2**20  # of lines that are looked at before the model is loaded, at most
@@ -62,7 +59,7 @@ def score_into(
     output: Output, source: Input, options: ScoreOptions, summary: Summary, progress: Progress, stop: Stop
 ) -> None:
     """Score an opened input into an output, from where an interrupted run stopped if that is asked for."""
-    lines = source.lines()
+    rows = read_rows(source.lines(), options.scoring)
     if options.resume and output.can_resume:
         checkpoint = find_model(options, summary)
         record = summary.record = describe_run(options, source, summary.start, checkpoint)
@@ -70,33 +67,33 @@ def score_into(
         if not source.is_live and (completion := output.completion(record)):
             summary.already_complete = completion
             return
-        skip_kept(lines, output.kept_lines(record), options, summary)
-        chunks = scored_rows(lines, source, options, checkpoint, summary, progress, stop)
+        skip_kept(rows, output.kept_lines(record), options, summary)
+        chunks = scored_rows(rows, source, options, checkpoint, summary, progress, stop)
     else:
-        start = read_start(source, lines)
-        failed = failed_rows(start.lines, options)
+        start = read_start(source, rows)
+        failed = failed_rows(start.rows, options.scoring)
         check_start(start, failed, source)
-        if start.is_whole and len(failed) == len(start.lines):  # no row needs the model
+        if start.is_whole and len(failed) == len(start.rows):  # no row needs the model
             chunks = (chunk for chunk in [failed] if chunk)
             record = describe_run(options, source, summary.start, None)
         else:
             checkpoint = find_model(options, summary)
-            lines = chain(start.lines, start.rest)
-            chunks = scored_rows(lines, source, options, checkpoint, summary, progress, stop)
+            rows = chain(start.rows, start.rest)
+            chunks = scored_rows(rows, source, options, checkpoint, summary, progress, stop)
             record = describe_run(options, source, summary.start, checkpoint)
         summary.record = record
     with closing(chunks):
         output.begin(record)
         summary.has_begun = stop.rows_flow = True
         first_line = b""
-        for rows in chunks:
-            first_line = first_line or rows[0].record.line.content
+        for scored in chunks:
+            first_line = first_line or content_of(scored[0].row)
             with summary.stopwatch.measure("writing"):
-                for block in blocks(encode_record(row.record, options.output_key, row.result) for row in rows):
+                for block in blocks(encode_row(done.row, options.scoring.output_key, done.result) for done in scored):
                     output.write(block)
-            summary.add(rows)
-            progress.update(summary, rows[-1].record.line.offset)
-            stop_if_hopeless(output, summary, options, rows[0], source)
+            summary.add(scored)
+            progress.update(summary, scored[-1].row.offset)
+            stop_if_hopeless(output, summary, options, scored[0], source)
     if stop.requested.is_set():
         raise InterruptedRunError("interrupted")
     if summary.rows and not summary.scored and all(reason.startswith("line:") for reason in summary.failures):
@@ -110,61 +107,60 @@ def score_into(
 
 @dataclass(frozen=True)
 class Start:
-    """The first lines of an input, and those that follow; `is_whole` says that none do."""
+    """The first rows of an input, and those that follow; `is_whole` says that none do."""
 
-    lines: list[Line]
-    rest: Iterator[Line]
+    rows: list[Row]
+    rest: Rows
     is_whole: bool = False
 
 
-def read_start(source: Input, lines: Iterator[Line]) -> Start:
-    """Return the lines that are looked at before the model is loaded, as far as they have arrived."""
-    start: list[Line] = []
+def read_start(source: Input, rows: Rows) -> Start:
+    """Return the rows that are looked at before the model is loaded, as far as they have arrived."""
+    start: list[Row] = []
     size = 0
     while len(start) < ALIKE_FROM_START and size < START_BYTES and source.has_arrived():
         try:
-            line = next(lines, None)
+            row = next(rows, None)
         except InputError as error:
             return Start(start, unreadable(error))
-        if line is None:
-            return Start(start, lines, is_whole=True)
-        if line.is_blank:
+        if row is None:
+            return Start(start, rows, is_whole=True)
+        if row is Mark.PAUSE:
             break
-        start.append(line)
-        size += len(line.content)
-    return Start(start, lines)
+        start.append(row)
+        size += row.size
+    return Start(start, rows)
 
 
-def unreadable(error: InputError) -> Iterator[Line]:
-    """Raise the error once the lines before it are scored."""
+def unreadable(error: InputError) -> Rows:
+    """Raise the error once the rows before it are scored."""
     yield from ()
     raise error
 
 
-def failed_rows(lines: Iterable[Line], options: ScoreOptions) -> list[ScoredRow]:
-    """Return the rows of those lines that cannot be scored, which shows without their images' content."""
-    from longclip_cli.pipeline.load import find_inputs, row_errors
-    from longclip_cli.pipeline.score import ScoredRow
+def failed_rows(rows: Iterable[Row], options: ScoringOptions) -> list[ScoredRow]:
+    """Return those rows that cannot be scored, as far as that shows without their images' content."""
+    from longclip_cli.pipeline.load import find_image
 
     failed = []
-    for line in lines:
-        record, fields = parse_line(line)
+    for row in rows:
         try:
-            with row_errors():
-                find_inputs(fields, options)
+            if isinstance(row.inputs, RowError):
+                raise row.inputs
+            find_image(row.inputs.image, options)
         except RowError as error:
-            failed.append(ScoredRow(record, error, is_cut=False))
+            failed.append(ScoredRow(row, error.with_traceback(None)))
     return failed
 
 
 def check_start(start: Start, failed: list[ScoredRow], source: Input) -> None:
     """Raise `InputError` if no line of the input is a row, `TooManyFailuresError` if all at its start fail alike."""
-    if not start.lines or len(failed) < len(start.lines):
+    if len(failed) < max(1, len(start.rows)):
         return
     reasons = {row.result.reason for row in failed if isinstance(row.result, RowError)}
     if start.is_whole and all(reason.startswith("line:") for reason in reasons):
-        raise no_row(source, b"".join(line.content for line in start.lines))
-    if len(start.lines) >= ALIKE_FROM_START and len(reasons) == 1:
+        raise no_row(source, b"".join(map(content_of, start.rows)))
+    if len(start.rows) >= ALIKE_FROM_START and len(reasons) == 1:
         raise all_alike(len(failed), failed[0], source)
 
 
@@ -188,15 +184,15 @@ def find_model(options: ScoreOptions, summary: Summary) -> Path:
     What is recorded is then what is loaded. A device that is not there is noticed before a download.
     """
     with summary.stopwatch.measure("loading the model"):
-        from longclip_cli.checkpoints.load import find_checkpoint
-        from longclip_cli.scorer import select_device
+        from longclip_cli.checkpoints.find import find_checkpoint
+        from longclip_cli.models.device import select_device
 
         select_device(options.device)
-        return find_checkpoint(options.model, options.revision)
+        return find_checkpoint(options.scoring.model, options.scoring.revision)
 
 
 def scored_rows(
-    lines: Iterator[Line],
+    rows: Rows,
     source: Input,
     options: ScoreOptions,
     checkpoint: Path,
@@ -207,19 +203,19 @@ def scored_rows(
     """Load the model and return the rows of these lines with their scores, a chunk at a time."""
     with summary.stopwatch.measure("loading the model"):
         from longclip_cli.pipeline.load import RowLoader
-        from longclip_cli.pipeline.score import score_lines
+        from longclip_cli.pipeline.score import score_rows
         from longclip_cli.scorer import LongCLIPScorer
 
         scorer = LongCLIPScorer.from_pretrained(
-            checkpoint, options.device, options.precision, batch_size=options.batch_size
+            checkpoint, options.device, options.scoring.precision, batch_size=options.batch_size
         )
         sizes = scorer.model.sizes
-        load = RowLoader(options, image_size=sizes.image_size, context_length=sizes.context_length)
+        load = RowLoader(options.scoring, image_size=sizes.image_size, context_length=sizes.context_length)
     progress.start(source.size, summary.kept_offset)
-    return score_lines(
-        lines,
+    return score_rows(
+        rows,
         load,
-        scorer,
+        scorer.encoder,
         summary.stopwatch,
         workers=options.workers,
         prefetch=options.prefetch,
@@ -243,9 +239,9 @@ def stop_if_hopeless(output: Output, summary: Summary, options: ScoreOptions, fi
 
 def all_alike(count: int, first: ScoredRow, source: Input) -> TooManyFailuresError:
     """Return the error of an input whose first `count` rows failed like its first."""
-    keys = first.record.keys
-    if isinstance(keys, RowError):
-        advice = f"{source.name} {seems_to_be(first.record.line.content)}"
+    keys = field_names(first.row)
+    if not keys:
+        advice = f"{source.name} {seems_to_be(content_of(first.row))}"
     else:
         advice = f"the fields of such a row are: {quote(', '.join(keys))} (see --image-key, --text-key, --image-root)"
     return TooManyFailuresError(f"stopped, since the first {count} rows all failed alike, {first.result}; {advice}")

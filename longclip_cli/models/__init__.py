@@ -1,1 +1,1 @@
-"""The networks: their arithmetic, tokenizer and preprocessing, and how cosines become scores."""
+"""The networks: their arithmetic, tokenizer, preprocessing and devices, and how cosines become scores."""

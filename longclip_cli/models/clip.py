@@ -1,12 +1,12 @@
-"""The network: two transformer towers that put images and texts into one space.
+"""The network: two transformer towers that map images and texts into one space.
 
 LongCLIP (Zhang et al., 2024, arXiv:2403.15378) is CLIP (Radford et al., 2021, arXiv:2103.00020)
-with a text tower stretched from 77 to 248 positions. Parameters carry the names of the published
-checkpoints but for what computes faster in another form, into which loading puts it, once:
+with a text tower stretched from 77 to 248 positions. Parameters have the names of the published
+checkpoints, except where another form computes faster. Loading converts these once:
 
-- query, key and value in projections of their own, and the patches' convolution as a linear layer (`layouts.py`),
+- separate projections for query, key and value, and the patches' convolution as a linear layer (`layouts.py`),
 - one positional table for the text where the checkpoints hold two (`layouts.py`),
-- the 1.702 of QuickGELU multiplied into what stands around it, and weights packed for the CPU (`checkpoint.py`).
+- the 1.702 of QuickGELU multiplied into the weights around it, and weights packed for the CPU (`load.py`).
 
 Shapes in the comments: B batch, L positions, W channels (width), E channels of the shared space.
 """
@@ -19,17 +19,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from longclip_cli.models.preprocessing import IMAGE_MEAN, IMAGE_STD
+from longclip_cli.models.tokenizer import END_TOKEN
 from longclip_cli.models.transformer import LAYER_NORM_EPS, Linear, TowerSizes, Transformer
-
-IMAGE_MEAN = (0.48145466, 0.4578275, 0.40821073)  # of RGB in [0, 1], from CLIP's preprocessing
-IMAGE_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 @dataclass(frozen=True)
 class LongCLIPSizes:
-    """All sizes of a network, as its checkpoint's tensor shapes give them.
+    """All sizes of a network. They follow from the shapes of its checkpoint's tensors.
 
-    `image_size` and `patch_size` are in pixels, `context_length` in tokens.
+    `image_size` and `patch_size` are in pixels, `context_length` is in tokens.
     """
 
     embed_dim: int
@@ -42,12 +41,12 @@ class LongCLIPSizes:
 
     @property
     def image_positions(self) -> int:
-        """Positions of the image tower: one for each patch and one for the class token."""
+        """Return the positions of the image tower: one for each patch and one for the class token."""
         return (self.image_size // self.patch_size) ** 2 + 1
 
 
 class VisionTransformer(nn.Module):
-    """The image tower: patches and a class token, whose output is the image's."""
+    """The image tower: a sequence of patches and a class token, whose output is the image's."""
 
     def __init__(self, sizes: LongCLIPSizes) -> None:
         super().__init__()
@@ -60,8 +59,8 @@ class VisionTransformer(nn.Module):
         self.transformer = Transformer(sizes.vision)
         self.ln_post = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
         self.proj = nn.Parameter(torch.empty(width, sizes.embed_dim))
-        # (pixel / 255 - mean) / std, as one product and one sum for each value of a patch. They are on the CPU even
-        # where the weights are laid out on `meta`, since no checkpoint fills them.
+        # (pixel / 255 - mean) / std, as one product and one sum for each value of a patch. No checkpoint holds these
+        # two, so they are on the CPU even if the network is built on `meta`.
         mean, std = (
             torch.tensor(rgb, device="cpu").repeat_interleave(sizes.patch_size**2) for rgb in (IMAGE_MEAN, IMAGE_STD)
         )
@@ -69,7 +68,7 @@ class VisionTransformer(nn.Module):
         self.pixel_shift = nn.Buffer(-mean / std, persistent=False)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        """`[B, 3, image_size, image_size]` uint8 RGB to `[B, E]`."""
+        """Return the features, `[B, E]`, of RGB images, `[B, 3, image_size, image_size]` uint8."""
         grid = pixel_values.shape[-1] // self.patch_size
         patches = pixel_values.unflatten(3, (grid, -1)).unflatten(2, (grid, -1)).permute(0, 2, 4, 1, 3, 5)
         patches = patches.reshape(len(patches), grid**2, -1)  # [B, L - 1, 3 * patch_size**2]
@@ -82,14 +81,16 @@ class VisionTransformer(nn.Module):
 
 
 class LongCLIP(nn.Module):
-    """Both towers. The features they give are not normalised."""
+    """Both towers. Their features are not normalised."""
+
+    padding_token = END_TOKEN  # any token would do: no position sees those after it
 
     def __init__(self, sizes: LongCLIPSizes) -> None:
         super().__init__()
         self.sizes = sizes
         width = sizes.text.width
         self.visual = VisionTransformer(sizes)
-        # Given a table, it draws none: on `meta` that would import half of PyTorch's compiler, which takes a second.
+        # From an existing table, since drawing a random one on `meta` imports much of PyTorch's compiler (1 s).
         self.token_embedding = nn.Embedding.from_pretrained(torch.empty(sizes.vocab_size, width), freeze=False)
         self.positional_embedding = nn.Parameter(torch.empty(sizes.context_length, width))
         self.transformer = Transformer(sizes.text)
@@ -97,14 +98,20 @@ class LongCLIP(nn.Module):
         self.text_projection = nn.Parameter(torch.empty(width, sizes.embed_dim))
 
     def encode_image(self, pixel_values: Tensor) -> Tensor:
-        """`[B, 3, image_size, image_size]` uint8 RGB to `[B, E]`."""
+        """Return the features, `[B, E]`, of RGB images, `[B, 3, image_size, image_size]` uint8."""
         return self.visual(pixel_values)
 
     def encode_text(self, token_ids: Sequence[Tensor], lengths: Tensor) -> Tensor:
-        """Groups of texts, each `[B, L]` token ids with an `L` up to `context_length`, to `[N, E]` for all N texts.
+        """Return the features, `[N, E]`, of N texts in groups.
 
-        `lengths`, `[N]`, counts each text's tokens up to and with its end token, whose output is the
-        text's. What stands behind it is never seen, since the tower is causal.
+        A group is the token ids of texts padded to one length, `[B, L]`, with `L` at most `context_length`.
+        `lengths`, `[N]`, counts each text's tokens up to and including its end token, whose output is the text's.
+        The padding after it has no effect, since the tower is causal.
         """
         x = [self.token_embedding(group) + self.positional_embedding[: group.shape[1]] for group in token_ids]
         return self.ln_final(self.transformer(x, lengths - 1, causal=True)) @ self.text_projection
+
+
+def scores_from_cosines(cosines: Tensor) -> Tensor:
+    """Return `(cosine + 1) / 2` of each, clamped to [0, 1] against rounding; NaN stays NaN."""
+    return ((cosines + 1) / 2).clamp(0, 1)

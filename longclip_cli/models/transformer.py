@@ -1,7 +1,7 @@
-"""A tower: pre-norm transformer blocks over sequences of several lengths at once, of which one position each is wanted.
+"""A tower: pre-norm transformer blocks that run over sequences of several lengths and return one position of each.
 
-Sequences of one length form a group, `[B, L, W]`. Between attentions the positions of all groups lie one behind the
-other in one matrix, `[T, W]`, so that linear layers have many rows and none of them is padding.
+Sequences of one length form a group, `[B, L, W]`. Outside attention, the positions of all groups are the rows of one
+matrix, `[T, W]`: linear layers get many rows, and sequences are not padded to the longest.
 
 Shapes in the comments: B sequences of a group, L positions of each, T positions of all groups, N sequences of all
 groups, W channels (width), H heads.
@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from longclip_cli.models.packing import packed_linear
 
-HEAD_DIM = 64  # channels of an attention head, in every published LongCLIP and nearly every CLIP
+HEAD_DIM = 64  # channels of an attention head in all published LongCLIP models and nearly all CLIP models
 LAYER_NORM_EPS = 1e-5
 QUICK_GELU_SCALE = 1.702
 Activation = Literal["quick_gelu", "gelu"]
@@ -30,7 +30,7 @@ Groups = Sequence[tuple[int, int]]  # (B, L) of each group
 
 @dataclass(frozen=True)
 class TowerSizes:
-    """Width (channels) and number of blocks of one transformer tower, channels of a head, and what its MLPs apply."""
+    """The sizes of one tower: channels, blocks, channels of an attention head, and the activation of its MLPs."""
 
     width: int
     layers: int
@@ -39,17 +39,17 @@ class TowerSizes:
 
 
 class Linear(nn.Linear):
-    """A linear layer whose weight may be packed for the CPU by `pack_weight`."""
+    """A linear layer whose weight can be packed for the CPU by `pack_weight`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[..., in_features]` to `[..., out_features]`."""
+        """Return `[..., out_features]` for `[..., in_features]`."""
         if self.weight.is_mkldnn:
             return packed_linear(x, self.weight, self.bias)
         return super().forward(x)
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention, each sequence for itself."""
+    """Multi-head attention within each sequence."""
 
     def __init__(self, width: int, head_dim: int) -> None:
         super().__init__()
@@ -60,26 +60,34 @@ class Attention(nn.Module):
         self.out_proj = Linear(width, width)
 
     def forward(
-        self, x: Tensor, groups: Groups, query: Tensor, queries: Groups, *, causal: bool, visible: Tensor | None = None
+        self,
+        targets: Tensor,
+        target_groups: Groups,
+        sources: Tensor,
+        source_groups: Groups,
+        *,
+        causal: bool,
+        visible: Tensor | None = None,
     ) -> Tensor:
-        """What the positions `query`, `[Q, W]`, gather from their sequences in `x`, `[T, W]`: `[Q, W]`.
+        """Return for each target position, `[Q, W]`, what it reads from the sources of its sequence: `[Q, W]`.
 
-        With `causal` a position sees itself and those before it; `visible`, `[N, longest L]`, masks what is seen.
+        The sources, `[T, W]`, give keys and values, the targets give queries. If `causal`, a position reads itself
+        and those before it. `visible`, `[N, longest L]` bool, selects the sources of a sequence that are read.
         """
         heads = zip(
-            self._heads(self.q_proj(query), queries),
-            self._heads(self.k_proj(x), groups),
-            self._heads(self.v_proj(x), groups),
-            masks_of(visible, groups),
+            self._heads(self.q_proj(targets), target_groups),
+            self._heads(self.k_proj(sources), source_groups),
+            self._heads(self.v_proj(sources), source_groups),
+            masks_of(visible, source_groups),
             strict=True,
         )
-        gathered = [attend(q, k, v, mask, causal=causal) for q, k, v, mask in heads]
-        return self.out_proj(flat([y.transpose(1, 2).flatten(2) for y in gathered]).to(x.dtype))
+        attended = [attend(q, k, v, mask, causal=causal) for q, k, v, mask in heads]
+        return self.out_proj(flat([y.transpose(1, 2).flatten(2) for y in attended]).to(sources.dtype))
 
     def _heads(self, x: Tensor, groups: Groups) -> Iterator[Tensor]:
-        """`[T, W]` to `[B, H, L, head_dim]` for each group.
+        """Yield `[B, H, L, head_dim]` for each group of `[T, W]`.
 
-        The CPU attends in float32, since its kernel for smaller types is slower and less exact.
+        On the CPU in float32: its attention for smaller types is slower and less exact.
         """
         x = x.float() if x.device.type == "cpu" else x
         for (count, length), rows in zip(groups, x.split([math.prod(group) for group in groups]), strict=True):
@@ -87,7 +95,7 @@ class Attention(nn.Module):
 
 
 def masks_of(visible: Tensor | None, groups: Groups) -> Sequence[Tensor | None]:
-    """What of its sequence's positions one position sees, `[N, longest L]`, as a `[B, 1, 1, L]` mask for each group."""
+    """Return for each group its part of `visible`, `[N, longest L]`, as a mask for attention, `[B, 1, 1, L]`."""
     if visible is None:
         return [None] * len(groups)
     parts = visible.split([count for count, _ in groups])
@@ -95,10 +103,10 @@ def masks_of(visible: Tensor | None, groups: Groups) -> Sequence[Tensor | None]:
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, causal: bool) -> Tensor:
-    """Scaled dot-product attention, `[B, H, Q, head_dim]`.
+    """Return scaled dot-product attention, `[B, H, Q, head_dim]`.
 
-    On Apple's GPUs some releases of PyTorch give wrong results for views (pytorch issues 163597, 181133) and for a
-    mask that heads share (184180).
+    On Apple's GPUs, some PyTorch releases give wrong results for views (pytorch issues 163597, 181133) and for a
+    mask that heads share (184180). There, the arguments are copied.
     """
     if q.device.type == "mps":
         q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
@@ -107,10 +115,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, causal: bool
 
 
 class MLP(nn.Module):
-    """The two linear layers of a block with GELU or SiLU between them, `1 / output_scale` times too large.
+    """The MLP of a block: two linear layers with GELU or SiLU between them. Its output lacks the factor `output_scale`.
 
-    QuickGELU is `x * sigmoid(1.702 x) = silu(1.702 x) / 1.702`. Loading puts the first factor into the layer norm
-    before and the first bias; the second is left to where the block adds the result to its input.
+    QuickGELU is `x * sigmoid(1.702 x) = silu(1.702 x) / 1.702`. Loading multiplies the 1.702 into the preceding layer
+    norm and the first bias. The block multiplies by `output_scale`, `1 / 1.702`, when it adds the output to its input.
     """
 
     def __init__(self, sizes: TowerSizes) -> None:
@@ -121,7 +129,7 @@ class MLP(nn.Module):
         self.output_scale = 1 / QUICK_GELU_SCALE if self.is_quick else 1.0
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[..., W]` to `[..., W]`."""
+        """Return `[..., W]` for `[..., W]`."""
         hidden = self.c_fc(x)
         return self.c_proj(F.silu(hidden, inplace=True) if self.is_quick else F.gelu(hidden))
 
@@ -129,7 +137,7 @@ class MLP(nn.Module):
 class ResidualAttentionBlock(nn.Module):
     """One pre-norm transformer block.
 
-    The residual stream `x` may be of a wider type than the linear layers work in.
+    The residual stream `x` may have a wider dtype than the linear layers.
     """
 
     def __init__(self, sizes: TowerSizes) -> None:
@@ -140,19 +148,19 @@ class ResidualAttentionBlock(nn.Module):
         self.mlp = MLP(sizes)
 
     def forward(self, x: Tensor, groups: Groups, *, causal: bool) -> Tensor:
-        """`[T, W]` to `[T, W]`."""
+        """Return the output at all positions, `[T, W]`, for the input `[T, W]`."""
         normed = self.ln_1(x).to(self.mlp.c_fc.weight.dtype)
         return self._with_mlp(x + self.attn(normed, groups, normed, groups, causal=causal))
 
     def pool(self, x: Tensor, groups: Groups, position: Tensor, *, causal: bool) -> Tensor:
-        """The block's output at one position (`[N]`) of each sequence: `[T, W]` to `[N, W]`."""
+        """Return the output at one position (`[N]`) of each sequence, `[N, W]`, for the input `[T, W]`."""
         normed = self.ln_1(x).to(self.mlp.c_fc.weight.dtype)
         row = first_rows(groups, x.device) + position
         visible = None
         if causal:
             visible = torch.arange(max(length for _, length in groups), device=x.device) <= position[:, None]
         ones = [(count, 1) for count, _ in groups]
-        return self._with_mlp(x[row] + self.attn(normed, groups, normed[row], ones, causal=False, visible=visible))
+        return self._with_mlp(x[row] + self.attn(normed[row], ones, normed, groups, causal=False, visible=visible))
 
     def _with_mlp(self, x: Tensor) -> Tensor:
         normed = self.ln_2(x).to(self.mlp.c_fc.weight.dtype)
@@ -160,13 +168,13 @@ class ResidualAttentionBlock(nn.Module):
 
 
 def flat(sequences: Sequence[Tensor]) -> Tensor:
-    """Groups of `[B, L, W]` one behind the other, `[T, W]`; a view, if there is but one."""
+    """Return groups of `[B, L, W]` as the rows of one matrix, `[T, W]`; of a single group, a view."""
     rows = [group.flatten(0, 1) for group in sequences]
     return torch.cat(rows) if len(rows) > 1 else rows[0]
 
 
 def first_rows(groups: Groups, device: torch.device) -> Tensor:
-    """The row in which each sequence begins, `[N]`."""
+    """Return the row at which each sequence begins, `[N]`."""
     rows, begin = [], 0
     for count, length in groups:
         rows.append(torch.arange(begin, begin + count * length, length, device=device))
@@ -175,16 +183,16 @@ def first_rows(groups: Groups, device: torch.device) -> Tensor:
 
 
 class Transformer(nn.Module):
-    """A tower of blocks, of which the caller wants one position of each sequence."""
+    """A tower of blocks that returns one position of each sequence."""
 
     def __init__(self, sizes: TowerSizes) -> None:
         super().__init__()
         self.resblocks = nn.ModuleList(ResidualAttentionBlock(sizes) for _ in range(sizes.layers))
 
     def forward(self, sequences: Sequence[Tensor], position: Tensor, *, causal: bool) -> Tensor:
-        """Groups of sequences, `[B, L, W]` each, and the position wanted of each sequence, `[N]`, to `[N, W]`.
+        """Return the output at one position (`[N]`) of each sequence, `[N, W]`, for groups of `[B, L, W]`.
 
-        In the last block nothing but that position is computed.
+        The last block computes only that position.
         """
         groups = [(len(group), group.shape[1]) for group in sequences]
         x = flat(sequences)

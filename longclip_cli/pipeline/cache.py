@@ -1,4 +1,4 @@
-"""Images and texts that rows share, so that none that was met a short while ago is read or encoded again."""
+"""A bounded cache of images and texts, so that what several rows have is loaded and encoded once."""
 
 from __future__ import annotations
 
@@ -11,35 +11,42 @@ from typing import Generic, TypeVar
 from torch import Tensor
 
 Shared = TypeVar("Shared")
+Content = TypeVar("Content")
 
 
 @dataclass(eq=False, slots=True)
-class ImageInput:
-    """An image on its way through the network, shared by all rows that show it.
+class EncoderInput(Generic[Content]):
+    """An image or a text on its way through the network, shared by all rows that have it.
 
-    `pixel_values` is `[3, n, n]` uint8 until the image is encoded; `features`, from then on, is `[E]` float32 of
-    length 1, on the device.
+    Loading threads create it with its `content`. From then on only the thread that encodes it writes to it, once, in
+    `settle`: `features`, `[E]` float32 of length 1 on the device, then take the place of the content.
     """
 
-    pixel_values: Tensor | None
+    content: Content | None
     features: Tensor | None = None
+
+    def settle(self, features: Tensor) -> None:
+        """Keep a copy of the features and drop the content.
+
+        A copy, since a view of one image that is remembered would keep its whole batch in memory.
+        """
+        self.features, self.content = features.clone(), None
 
 
 @dataclass(eq=False, slots=True)
-class TextInput:
-    """A text on its way through the network, shared by all rows that hold it.
+class ImageInput(EncoderInput[Tensor]):
+    """An image, whose content is its pixel values, `[3, n, n]` uint8."""
 
-    `token_ids` is there until the text is encoded; `features`, from then on, is `[E]` float32 of length 1, on the
-    device. `is_cut` tells that the text was longer than the network reads.
-    """
 
-    token_ids: list[int] | None
-    is_cut: bool
-    features: Tensor | None = None
+@dataclass(eq=False, slots=True)
+class TextInput(EncoderInput[list[int]]):
+    """A text, whose content is its token ids; `is_cut` says that it was longer than the network reads."""
+
+    is_cut: bool = False
 
 
 class Memory(Generic[Shared]):
-    """What was used last, by key and at most `size` of it; safe to use from several threads."""
+    """Keeps what was used last, by key and at most `size` of it; safe to use from several threads."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -47,14 +54,14 @@ class Memory(Generic[Shared]):
         self._lock = Lock()
 
     def recall(self, key: Hashable, make: Callable[[], Shared]) -> Future[Shared]:
-        """What is remembered under a key. Only the first caller makes it; others may have to wait for the result.
+        """Return what is remembered under a key. Only the first caller makes it; others may have to wait.
 
-        Failures are told to those who wait for them, and not remembered.
+        A failure is raised for those who wait for it, and not remembered.
         """
         with self._lock:
-            future = self._recent.pop(key, None)
-            is_new = future is None
-            self._recent[key] = future = future or Future()
+            is_new = key not in self._recent
+            future = Future() if is_new else self._recent.pop(key)
+            self._recent[key] = future
             if len(self._recent) > self._size:
                 del self._recent[next(iter(self._recent))]
         if is_new:

@@ -1,45 +1,46 @@
-"""Images and texts to features: batches, the device, and what to do when its memory is too small."""
+"""Images and texts to features and scores on a device, and what to do when its memory is too small."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
+from math import isfinite
 from threading import Lock
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from longclip_cli.models.clip import LongCLIP
+from longclip_cli.errors import RowError
+from longclip_cli.models.clip import LongCLIP, scores_from_cosines
 from longclip_cli.models.device import is_out_of_memory, out_of_memory
-from longclip_cli.models.tokenizer import END_TOKEN
-from longclip_cli.pipeline.cache import ImageInput, TextInput
+from longclip_cli.pipeline.batches import CPU_LIMITS, GPU_LIMITS, TextGroup, chunks, text_batches
+from longclip_cli.pipeline.cache import EncoderInput, ImageInput, TextInput
+from longclip_cli.pipeline.load import Pair
+from longclip_cli.rows import Result
 
 log = logging.getLogger(__name__)
 
-Item = TypeVar("Item", bound=Hashable)
+BATCHES_IN_CHUNK = 3
+NOT_A_NUMBER = RowError("score: the network gave no number; try --precision fp32")
+
+Content = TypeVar("Content")
 
 
 @dataclass(frozen=True)
-class BatchLimits:
-    """How much work to give a device at a time, counted in positions (tokens or patches).
+class PendingScores:
+    """Scores that the device may still be working on."""
 
-    `image_positions` and `text_positions` are in one forward pass, at most. Within it, texts padded to one length are
-    a group; a group costs as much time as `worth_a_group` positions, and no more padding is spent on saving one.
-    """
+    cosines: Tensor  # [N] float32, on the CPU once `ready` has happened
+    ready: torch.cuda.Event | None
 
-    image_positions: int
-    text_positions: int
-    worth_a_group: int
-
-
-# Matrix products with few rows are slow, most of all in bfloat16: a photo of 577 positions takes 6 % longer alone than
-# beside another, more of them gain nothing. A group of texts costs one more attention in each block.
-CPU_LIMITS = BatchLimits(image_positions=1400, text_positions=2048, worth_a_group=2)
-GPU_LIMITS = BatchLimits(image_positions=64 * 577, text_positions=64 * 248, worth_a_group=2048)
+    def wait(self) -> list[Result]:
+        """Return the scores, each `(cosine + 1) / 2` in [0, 1], or an error where the network gave no number."""
+        if self.ready:
+            self.ready.synchronize()
+        return [score if isfinite(score) else NOT_A_NUMBER for score in scores_from_cosines(self.cosines).tolist()]
 
 
 class Encoder:
@@ -56,60 +57,81 @@ class Encoder:
         self.batch_size = batch_size or max(1, self._limits.image_positions // model.sizes.image_positions)
         self._lock = Lock()
 
+    @property
+    def chunk_rows(self) -> int:
+        """How many rows to submit at a time, at most."""
+        return self.batch_size * BATCHES_IN_CHUNK
+
+    @property
+    def chunks_in_flight(self) -> int:
+        """How many submitted chunks to leave to the device before waiting for the oldest."""
+        return 1 if self.device.type == "cuda" else 0
+
+    @torch.inference_mode()
+    def submit(self, pairs: Sequence[Pair]) -> PendingScores:
+        """Start scoring some pairs, without waiting for it on CUDA. Raises `DeviceError`."""
+        if not pairs:
+            return PendingScores(torch.empty(0), None)
+        images = self.encode_images(pair.image for pair in pairs)
+        cosines = (images * self.encode_texts(pair.text for pair in pairs)).sum(dim=-1)
+        if self.device.type != "cuda":
+            return PendingScores(cosines.cpu(), None)
+        cosines = cosines.to("cpu", non_blocking=True)
+        ready = torch.cuda.Event()
+        ready.record(torch.cuda.current_stream(self.device))
+        return PendingScores(cosines, ready)
+
     @torch.inference_mode()
     def encode_images(self, images: Iterable[ImageInput]) -> Tensor:
-        """The features of images, `[N, E]` float32 of length 1, on the device. Raises `DeviceError`."""
+        """Return the features of images, `[N, E]` float32 of length 1, on the device. Raises `DeviceError`."""
         images = list(images)
 
         def encode(batch_size: int) -> Tensor:
-            waiting = [image for image in dict.fromkeys(images) if image.features is None]
-            for batch in chunks(waiting, batch_size):
+            for batch in chunks(waiting(images), batch_size):
                 self._encode_image_batch(batch)
-            return torch.stack(cast(list[Tensor], [image.features for image in images]))
+            return stacked(images)
 
         return self._in_memory(encode)
 
     @torch.inference_mode()
     def encode_texts(self, texts: Iterable[TextInput]) -> Tensor:
-        """The features of texts, `[N, E]` float32 of length 1, on the device. Raises `DeviceError`."""
+        """Return the features of texts, `[N, E]` float32 of length 1, on the device. Raises `DeviceError`."""
         texts = list(texts)
 
         def encode(batch_size: int) -> Tensor:
-            waiting = [text for text in dict.fromkeys(texts) if text.features is None]
             positions = min(self._limits.text_positions, batch_size * self.model.sizes.image_positions)
-            for batch in text_batches(waiting, positions, self._limits.worth_a_group):
+            for batch in text_batches(waiting(texts), positions, self._limits.worth_a_group):
                 self._encode_text_batch(batch)
-            return torch.stack(cast(list[Tensor], [text.features for text in texts]))
+            return stacked(texts)
 
         return self._in_memory(encode)
 
-    def _encode_image_batch(self, images: Sequence[ImageInput]) -> None:
-        pixels = [cast(Tensor, image.pixel_values) for image in images]
-        batch = self._host_tensor((len(pixels), *pixels[0].shape), torch.uint8)
-        torch.stack(pixels, out=batch)  # [B, 3, n, n]
-        features = F.normalize(self.model.encode_image(self._to_device(batch)).float(), dim=-1)
-        for image, of_image in zip(images, features, strict=True):
-            # A copy, or a single image that is remembered would keep its whole batch in memory.
-            image.features, image.pixel_values = of_image.clone(), None
+    def _encode_image_batch(self, images: Sequence[tuple[EncoderInput[Tensor], Tensor]]) -> None:
+        pixel_values = self._host_tensor((len(images), *images[0][1].shape), torch.uint8)  # [B, 3, n, n]
+        torch.stack([content for _, content in images], out=pixel_values)
+        features = F.normalize(self.model.encode_image(self._to_device(pixel_values)).float(), dim=-1)
+        for (image, _), of_image in zip(images, features, strict=True):
+            image.settle(of_image)
 
-    def _encode_text_batch(self, groups: Sequence[Sequence[TextInput]]) -> None:
+    def _encode_text_batch(self, groups: Sequence[TextGroup]) -> None:
         texts = [text for group in groups for text in group]
         lengths = self._host_tensor((len(texts),), torch.long)
-        lengths.copy_(torch.tensor([len(token_ids_of(text)) for text in texts]))
-        token_ids = [self._to_device(self._padded(group)) for group in groups]
-        features = F.normalize(self.model.encode_text(token_ids, self._to_device(lengths)).float(), dim=-1)
-        for text, of_text in zip(texts, features, strict=True):
-            text.features, text.token_ids = of_text.clone(), None
+        lengths.copy_(torch.tensor([len(token_ids) for _, token_ids in texts]))
+        padded = [self._to_device(self._padded(group)) for group in groups]
+        features = F.normalize(self.model.encode_text(padded, self._to_device(lengths)).float(), dim=-1)
+        for (text, _), of_text in zip(texts, features, strict=True):
+            text.settle(of_text)
 
-    def _padded(self, group: Sequence[TextInput]) -> Tensor:
-        """The token ids of texts, the last of which is the longest: `[B, L]`."""
-        padded = self._host_tensor((len(group), len(token_ids_of(group[-1]))), torch.long).fill_(END_TOKEN)
-        for row, text in zip(padded, group, strict=True):
-            row[: len(token_ids_of(text))] = torch.tensor(token_ids_of(text))
+    def _padded(self, group: TextGroup) -> Tensor:
+        """Return the token ids of texts, the last of which is the longest: `[B, L]`."""
+        longest = len(group[-1][1])
+        padded = self._host_tensor((len(group), longest), torch.long).fill_(self.model.padding_token)
+        for row, (_, token_ids) in zip(padded, group, strict=True):
+            row[: len(token_ids)] = torch.tensor(token_ids)
         return padded
 
     def _host_tensor(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """An uninitialised tensor on the host, from which the device can copy while both go on."""
+        """Return an uninitialised tensor on the host, from which the device can copy while both go on."""
         return torch.empty(shape, dtype=dtype, pin_memory=self.device.type == "cuda")
 
     def _to_device(self, tensor: Tensor) -> Tensor:
@@ -141,47 +163,11 @@ class Encoder:
             torch.cuda.empty_cache()  # PyTorch's own, which is of no use to cuBLAS
 
 
-def text_batches(texts: Iterable[TextInput], positions: int, worth_a_group: int) -> Iterator[list[list[TextInput]]]:
-    """Groups of texts, shortest first, in batches of at most `positions` tokens, padding included.
-
-    A text of more than `positions` tokens is a batch of its own.
-    """
-    batch: list[list[TextInput]] = []
-    room = positions
-    for group in length_groups(texts, positions, worth_a_group):
-        padded = len(group) * len(token_ids_of(group[-1]))
-        if batch and padded > room:
-            yield batch
-            batch, room = [], positions
-        batch.append(group)
-        room -= padded
-    if batch:
-        yield batch
+def waiting(inputs: Iterable[EncoderInput[Content]]) -> list[tuple[EncoderInput[Content], Content]]:
+    """Return those inputs that are not encoded yet, each once, with their content."""
+    return [(item, item.content) for item in dict.fromkeys(inputs) if item.content is not None]
 
 
-def length_groups(texts: Iterable[TextInput], positions: int, worth_a_group: int) -> Iterator[list[TextInput]]:
-    """Texts by length, in groups that padded to their longest hold at most `positions` tokens.
-
-    A group holds at most `worth_a_group` tokens of padding. A text of more than `positions` tokens is one of its own.
-    """
-    group: list[TextInput] = []
-    tokens = 0
-    for length, text in sorted(((len(token_ids_of(text)), text) for text in texts), key=itemgetter(0)):
-        padded = length * (len(group) + 1)
-        if group and (padded > positions or padded - tokens - length > worth_a_group):
-            yield group
-            group, tokens = [], 0
-        group.append(text)
-        tokens += length
-    if group:
-        yield group
-
-
-def token_ids_of(text: TextInput) -> list[int]:
-    """The token ids of a text that has not been encoded yet."""
-    return cast(list[int], text.token_ids)
-
-
-def chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
-    """The items, `size` at a time."""
-    return (items[start : start + size] for start in range(0, len(items), size))
+def stacked(inputs: Sequence[EncoderInput[Content]]) -> Tensor:
+    """Return the features of inputs that are encoded, `[N, E]`."""
+    return torch.stack([item.features for item in inputs if item.features is not None])

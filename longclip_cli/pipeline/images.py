@@ -15,9 +15,10 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from longclip_cli.errors import ResourceError, RowError, quote
-from longclip_cli.options import ScoreOptions
+from longclip_cli.models.preprocessing import resized
+from longclip_cli.options import ScoringOptions
 from longclip_cli.pipeline.image_formats import check_content, check_decoder, decoding_bytes, readable_formats
-from longclip_cli.pipeline.pixels import resized, to_pixels
+from longclip_cli.pipeline.pixels import to_pixels
 
 KINDS_OF_FILE = (
     (stat.S_ISDIR, "a folder"),
@@ -28,36 +29,35 @@ KINDS_OF_FILE = (
 )
 FileVersion: TypeAlias = tuple[int, int, int, int]  # device, inode, size in bytes, time of change in ns
 Reserve: TypeAlias = Callable[[int], AbstractContextManager[object]]
+DEFAULTS = ScoringOptions()
 BYTES_PER_PIXEL = 4  # Pillow's, also of RGB
 
 
 def load_image(
     path: Path,
     image_size: int,
+    options: ScoringOptions = DEFAULTS,
     *,
-    max_pixels: int = ScoreOptions.max_pixels,
-    fast_decode: bool = False,
-    fast_resize: bool = False,
     reserve: Reserve = nullcontext,
 ) -> Tensor:
     """Return the pixels of an image file, `[3, image_size, image_size]` uint8.
 
-    With `fast_decode`, a JPEG is decoded to an eighth, a quarter or half of its size if that is no smaller than
-    what it is resized to. With `fast_resize`, PyTorch resizes instead of Pillow. Both are quicker, and the pixels
+    With the option `fast_decode`, a JPEG is decoded to an eighth, a quarter or half of its size if that is no smaller
+    than what it is resized to. With `fast_resize`, PyTorch resizes instead of Pillow. Both are quicker, and the pixels
     differ slightly. `reserve` is called with the bytes that decoding takes, known from the header, before the first
     pixel is decoded; the context that it returns is left when the pixels are ready.
     Raises `RowError` for a path that is not a regular file, or that Pillow cannot decode to its end. Raises
     `ResourceError` and `MemoryError` if the process has no more file descriptors or memory.
     """
     check_regular_file(path)
-    with open_image(path, max_pixels) as image:
-        check_pixels(path, image.size, image_size, max_pixels)
+    with open_image(path, options.max_pixels) as image:
+        check_pixels(path, image.size, image_size, options.max_pixels)
         size = resized(image.size, image_size)
-        if fast_decode:
+        if options.fast_decode:
             image.draft("RGB", size)
         resizing_bytes = BYTES_PER_PIXEL * size[0] * (image.height + size[1])
-        with reserve(decoding_bytes(image) + resizing_bytes), row_errors(path, max_pixels):
-            return to_pixels(image, image_size, size, fast_resize=fast_resize)
+        with reserve(decoding_bytes(image) + resizing_bytes), row_errors(path, options.max_pixels):
+            return to_pixels(image, image_size, size, fast_resize=options.fast_resize)
 
 
 def check_regular_file(path: Path) -> FileVersion:

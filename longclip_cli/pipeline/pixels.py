@@ -13,6 +13,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from longclip_cli.models.preprocessing import centre, resized
+
 STRIP_BYTES = 2**20
 SIXTEEN_BIT_FORMATS = {"PNG", "PPM"}  # Pillow gives 16-bit PPM, and PNG before Pillow 11, mode "I"
 BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262  # tags of TIFF
@@ -29,7 +31,7 @@ def to_pixels(
     """
     image = to_rgb(image)
     width, height = size = size or resized(image.size, image_size)
-    left, top = round((width - image_size) / 2), round((height - image_size) / 2)
+    left, top = centre(size, image_size)
     if fast_resize and image.size != size:
         # The same filter with weights of 16 bits instead of 22: a pixel in some hundred is one level off.
         pixels = F.interpolate(rgb_values(image)[None], (height, width), mode="bicubic", antialias=True)[0]
@@ -76,11 +78,3 @@ def rgb_values(image: Image.Image) -> Tensor:
         bottom = min(top + strip, image.height)
         values[top * row_bytes : bottom * row_bytes] = image.crop((0, top, image.width, bottom)).tobytes()
     return torch.frombuffer(values, dtype=torch.uint8).view(image.height, image.width, 3).permute(2, 0, 1)
-
-
-def resized(size: tuple[int, int], image_size: int) -> tuple[int, int]:
-    """Return width and height once the shorter side is `image_size`; the other is rounded down."""
-    width, height = size
-    if width <= height:
-        return image_size, int(image_size * height / width)
-    return int(image_size * width / height), image_size

@@ -8,20 +8,18 @@ from collections import Counter
 from collections.abc import Iterable
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from longclip_cli.errors import RowError
+from longclip_cli.formats.jsonl import content_of
 from longclip_cli.jobs.run_record import Completion, RunRecord
 from longclip_cli.reporting.messages import now
+from longclip_cli.rows import Result, Row, ScoredRow
 from longclip_cli.stopwatch import Stopwatch
 from longclip_cli.storage.files import write_whole
 from longclip_cli.storage.side_files import side_files
-from longclip_cli.storage.source import Line
 from longclip_cli.storage.target import Output, output_errors
 from longclip_cli.version import __version__
-
-if TYPE_CHECKING:
-    from longclip_cli.pipeline.score import ScoredRow
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 BINS = 10_000  # of the histogram that percentiles are read from: they are exact to 0.0001
@@ -48,7 +46,7 @@ class Summary:
         self.stopwatch = Stopwatch()
         self._score_sum = 0.0
         self._histogram = [0] * (BINS + 1)
-        self._last: tuple[Line, float | RowError] | None = None
+        self._last: tuple[Row, Result] | None = None
 
     @property
     def failed(self) -> int:
@@ -59,18 +57,18 @@ class Summary:
         """Counts some rows, in the order of the input."""
         for row in rows:
             self.texts_cut += row.is_cut
-            self._count(row.record.line, row.result)
+            self._count(row.row, row.result)
 
-    def add_kept(self, line: Line, result: float | RowError) -> None:
+    def add_kept(self, row: Row, result: Result) -> None:
         """Counts a row that an interrupted run has left."""
         self.kept += 1
         self.kept_failed += isinstance(result, RowError)
-        self.kept_offset = line.offset
-        self._count(line, result)
+        self.kept_offset = row.offset
+        self._count(row, result)
 
-    def _count(self, line: Line, result: float | RowError) -> None:
+    def _count(self, row: Row, result: Result) -> None:
         self.rows += 1
-        self._last = line, result
+        self._last = row, result
         if isinstance(result, RowError):
             self.failures[result.reason] += 1
             if self.failures[result.reason] == self.rows:
@@ -98,7 +96,7 @@ class Summary:
     @property
     def last_line_unterminated(self) -> bool:
         """Whether the last line had no line end: it may have been cut."""
-        return self._last is not None and not self._last[0].content.endswith(b"\n")
+        return self._last is not None and not content_of(self._last[0]).endswith(b"\n")
 
     def percentiles(self) -> dict[str, float]:
         """The scores' percentiles, each the smallest score (to 0.0001) that so many percent do not exceed."""

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from longclip_cli.errors import OutputError, UsageError
 from longclip_cli.jobs.run_record import is_record
+from longclip_cli.options import STANDARD_STREAM
 from longclip_cli.storage.files import file_keys, is_regular
-from longclip_cli.storage.source import DECOMPRESSORS, STANDARD_STREAM, Input
+from longclip_cli.storage.source import DECOMPRESSORS, Input
 from longclip_cli.storage.streams import STDOUT, descriptor_of, is_inherited, named_descriptor
 from longclip_cli.storage.target import output_errors
 

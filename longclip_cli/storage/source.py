@@ -18,9 +18,9 @@ from typing import BinaryIO, cast
 
 from longclip_cli.errors import InputError
 from longclip_cli.formats.sniffing import seems_to_be
+from longclip_cli.options import STANDARD_STREAM
 from longclip_cli.storage.streams import STDIN, descriptor_of, is_inherited
 
-STANDARD_STREAM = "-"
 MAX_LINE_BYTES = 64 * 2**20  # a longer line is no JSONL, and would have to be held whole
 MAGIC_NUMBERS = {b"\x1f\x8b": "zcat", b"BZh": "bzcat", b"\xfd7zXZ": "xzcat", b"\x28\xb5\x2f\xfd": "zstdcat"}
 MOST_SNIFFED = 4096

@@ -10,7 +10,7 @@ from typing import Self
 
 from longclip_cli.errors import OutputError
 from longclip_cli.jobs.run_record import Completion, RunRecord
-from longclip_cli.storage.source import STANDARD_STREAM
+from longclip_cli.options import STANDARD_STREAM
 from longclip_cli.storage.streams import STDOUT, descriptor_of
 
 

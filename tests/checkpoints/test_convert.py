@@ -84,7 +84,7 @@ def test_a_failed_conversion_is_one_line_and_leaves_no_file(checkpoint, weights,
         ("missing.pt", tmp_path / "out.safetensors", "no such checkpoint: missing.pt"),
         (tmp_path / "other.safetensors", tmp_path / "out.safetensors", "other.safetensors: not a LongCLIP or CLIP"),
         (tmp_path / "nan.safetensors", tmp_path / "out.safetensors", "nan.safetensors: visual.proj holds NaN"),
-        (checkpoint, tmp_path / "out.pt", "its name has to end with .safetensors"),
+        (checkpoint, tmp_path / "out.pt", "its name must end with .safetensors"),
         (tmp_path / "same.safetensors", tmp_path / "same.safetensors", "it is the checkpoint itself"),
         (checkpoint, tmp_path / "no" / "out.safetensors", "no such folder"),
     ):

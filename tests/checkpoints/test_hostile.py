@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from longclip_cli.checkpoints.load import checkpoint_fingerprint, find_checkpoint, load_model
+from longclip_cli.checkpoints.find import find_checkpoint
+from longclip_cli.checkpoints.fingerprint import checkpoint_fingerprint
+from longclip_cli.checkpoints.load import load_model
 from longclip_cli.checkpoints.pickles import MOST_LEVELS, levels_of
 from longclip_cli.checkpoints.state_dict import weight_files
 from longclip_cli.errors import CheckpointError
@@ -21,6 +23,7 @@ from longclip_cli.errors import CheckpointError
 INDEX = "model.safetensors.index.json"
 NESTED = b'{"a":' * 100_000
 PROJECTION = "text_projection"  # [64, 64] in the golden checkpoint
+LONG = "x" * 40 + "…" + "x" * 39  # 5,000 characters, as messages show them
 TABLES = ("positional_embedding", "positional_embedding_res")
 
 
@@ -49,13 +52,16 @@ def repeated(*shape):
     [
         ({"visual.positional_embedding": torch.ones(0, 128)}, "has 0 positions, not one more than a square"),
         ({"visual.positional_embedding": torch.ones(64, 128)}, "has 64 positions, not one more than a square"),
-        ({"visual.positional_embedding": torch.ones(1, 128)}, "an image of 0 pixels a side"),
-        ({"visual.conv1.weight": torch.ones(128, 3, 0, 0)}, "an image of 0 pixels a side"),
-        ({"visual.conv1.weight": torch.ones(1, 3, 1000, 1000)}, "an image of 8000 pixels a side, not 1 to 4096"),
+        ({"visual.positional_embedding": torch.ones(1, 128)}, "an image with sides of 0 pixels"),
+        ({"visual.conv1.weight": torch.ones(128, 3, 0, 0)}, "an image with sides of 0 pixels"),
+        ({"visual.conv1.weight": torch.ones(1, 3, 1000, 1000)}, "an image with sides of 8000 pixels, not 1 to 4096"),
         (dict.fromkeys(TABLES, torch.ones(0, 64)), "positional_embedding has 0 positions, not 3 to 16384"),
         (dict.fromkeys(TABLES, torch.ones(20_000, 64)), "positional_embedding has 20000 positions"),
         ({"visual.proj": torch.ones(128, 0), PROJECTION: torch.ones(64, 0)}, "visual.proj has no channels"),
-        ({f"transformer.resblocks.{i}.a": torch.ones(1) for i in range(300)}, "it has 300 blocks transformer.resbl"),
+        (
+            {f"transformer.resblocks.{i}.a": torch.ones(1) for i in range(300)},
+            "too many blocks transformer.resblocks.… (300,",
+        ),
         ({PROJECTION: torch.ones(64, 64, device="meta")}, "text_projection is without data (meta)"),
         ({PROJECTION: torch.eye(64).to_sparse()}, "text_projection is sparse"),
         ({PROJECTION: torch.eye(64).to_sparse_csr()}, "text_projection is sparse"),
@@ -65,9 +71,9 @@ def repeated(*shape):
         ({"visual.proj": repeated(2**40, 2**20)}, "its tensors claim 4,611,686,"),
         (dict.fromkeys(TABLES, repeated(2**40, 64)), "its tensors claim 562,949,"),
         ({"visual.conv1.weight": repeated(128, 3, 2**25, 2**25)}, "its tensors claim 1,729,382,"),
-        ({"x" * 5000: torch.ones(1)}, f"unexpected {'x' * 80}…"),
+        ({"x" * 5000: torch.ones(1)}, f"unexpected {LONG}"),
         ({"a\nb": torch.ones(1)}, r"unexpected a\nb"),
-        ({("a",): torch.ones(1)}, "its keys are not all names"),
+        ({("a",): torch.ones(1)}, "not all keys are names"),
     ],
 )
 @pytest.mark.filterwarnings("ignore")  # PyTorch's, about the kinds of tensors
@@ -79,13 +85,13 @@ def test_impossible_sizes_and_tensors_are_named(tmp_path, weights, refusal, chan
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("", torch.Tensor.int, "not floating-point numbers: positional_embedding (int32)"),
-        ("", torch.Tensor.bool, "not floating-point numbers: positional_embedding (bool)"),
-        ("visual.proj", torch.Tensor.long, "not floating-point numbers: visual.proj (int64)"),
-        ("text_projection", torch.zeros_like, "text_projection is 0 throughout"),
-        ("visual.proj", torch.ones_like, "visual.proj is 1 throughout"),
-        ("token_embedding.weight", torch.zeros_like, "token_embedding.weight is 0 throughout"),
-        ("ln_final.weight", torch.zeros_like, "ln_final.weight is 0 throughout"),
+        ("", torch.Tensor.int, "weights are not floating-point numbers: positional_embedding (int32)"),
+        ("", torch.Tensor.bool, "weights are not floating-point numbers: positional_embedding (bool)"),
+        ("visual.proj", torch.Tensor.long, "weights are not floating-point numbers: visual.proj (int64)"),
+        ("text_projection", torch.zeros_like, "all values of text_projection are 0"),
+        ("visual.proj", torch.ones_like, "all values of visual.proj are 1"),
+        ("token_embedding.weight", torch.zeros_like, "all values of token_embedding.weight are 0"),
+        ("ln_final.weight", torch.zeros_like, "all values of ln_final.weight are 0"),
         ("visual.ln_post.bias", lambda bias: bias / 0, "visual.ln_post.bias holds NaN or infinity"),
         ("token_embedding.weight", lambda table: table.index_fill(0, torch.tensor(5), torch.nan), "holds NaN"),
     ],
@@ -131,8 +137,8 @@ def test_a_fifo_in_place_of_a_file_is_refused_and_not_opened(tmp_path, weights, 
         (NESTED, "config.json cannot be read: nested too deeply"),
         (b'{"a": ' + b"9" * 5000 + b"}", "config.json cannot be read: Exceeds the limit"),
         (b" " * (2**21 + 1), "config.json cannot be read: larger than 2 MiB"),
-        (b'{"text_config": {"num_attention_heads": true}}', "which True attention heads"),
-        (json.dumps({"text_config": {"hidden_act": "x" * 5000}}).encode(), f"the activation {'x' * 80}…"),
+        (b'{"text_config": {"num_attention_heads": true}}', "divided among True attention heads"),
+        (json.dumps({"text_config": {"hidden_act": "x" * 5000}}).encode(), f"config.json: unknown activation ({LONG})"),
     ],
 )
 def test_a_hostile_config_is_named(tmp_path, weights, refusal, content, message):
@@ -154,7 +160,7 @@ def test_a_hostile_config_inside_a_safetensors_file_is_named(tmp_path, weights, 
         (b"[]", "not the index of a checkpoint"),
         (b'{"weight_map": {}}', "not the index of a checkpoint"),
         (b'{"weight_map": {"a": 5}}', "not the index of a checkpoint"),
-        (json.dumps({"weight_map": {"a": "x" * 5000}}).encode(), f"are missing: {'x' * 80}…"),
+        (json.dumps({"weight_map": {"a": "x" * 5000}}).encode(), f"are missing: {LONG}"),
         (rb'{"weight_map": {"a": "x\u0000y"}}', r"are missing: x\x00y"),
         (b'{"weight_map": {"a": ".."}}', "its part .. is not a regular file"),
     ],
@@ -210,7 +216,7 @@ def test_a_deeply_nested_pickle_is_refused_unread(tmp_path, is_in_archive):
         (tmp_path / "model.pt").write_bytes(b"".join(pickle.dumps(value, 2) for value in before) + nested)
     run = longclip_score("-m", tmp_path / "model.pt", input=jsonl(ROW))
     assert run.returncode == 1
-    assert b"model.pt: refused, since its pickle is nested too deeply" in run.stderr
+    assert b"model.pt: refused: its pickle is nested too deeply" in run.stderr
 
 
 values = st.recursive(

@@ -10,8 +10,9 @@ import pytest
 from helpers import ROW, jsonl, longclip_score, parse_jsonl
 from safetensors.torch import save_file
 
-from longclip_cli.checkpoints.hub import SHORT_NAMES, download, looks_like_hub_id, pick_checkpoint
-from longclip_cli.checkpoints.load import find_checkpoint
+from longclip_cli.checkpoints.find import find_checkpoint
+from longclip_cli.checkpoints.hub import download
+from longclip_cli.checkpoints.names import SHORT_NAMES, looks_like_hub_id, pick_checkpoint
 from longclip_cli.errors import CheckpointError, InterruptedRunError, LongCLIPError
 from longclip_cli.options import DEFAULT_MODEL
 

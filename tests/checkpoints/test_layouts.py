@@ -113,9 +113,9 @@ def test_the_image_size_is_never_that_of_the_config(folders, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"hidden_act": "swish"}, "asks for the activation swish"),
-        ({"num_attention_heads": 7}, "128 channels, which 7 attention heads can't share|64 channels, which 7"),
-        ({"num_attention_heads": "many"}, "which many attention heads"),
+        ({"hidden_act": "swish"}, r"config\.json: unknown activation \(swish\); known are quick_gelu, gelu"),
+        ({"num_attention_heads": 7}, "128 channels, .* among 7 attention heads|64 channels, .* among 7"),
+        ({"num_attention_heads": "many"}, "divided among many attention heads"),
     ],
 )
 def test_an_invalid_config_is_named(folders, tmp_path, changes, message):
@@ -143,7 +143,7 @@ def test_a_config_next_to_an_original_longclip_is_ignored(checkpoint, folders, t
 
 def test_openclip_s_own_files_are_refused_without_a_config(plain_clip, tmp_path):
     (tmp_path / "open_clip_pytorch_model.bin").symlink_to(plain_clip)
-    with pytest.raises(CheckpointError, match="don't say which activation"):
+    with pytest.raises(CheckpointError, match="do not name the activation"):
         load_model(str(tmp_path), CPU, torch.float32)
 
 

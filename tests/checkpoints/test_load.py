@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from longclip_cli.checkpoints.load import find_checkpoint, load_model
+from longclip_cli.checkpoints.find import find_checkpoint
+from longclip_cli.checkpoints.load import load_model, release_pages
 from longclip_cli.checkpoints.state_dict import read_state_dict
 from longclip_cli.errors import CheckpointError
 
@@ -83,12 +85,12 @@ def test_half_precision_files_load_in_the_requested_precision(tmp_path, weights)
 def test_a_pickled_call_is_refused_and_not_executed(tmp_path):
     torch.save({"positional_embedding": Call(tmp_path / "made")}, tmp_path / "call.pt")
     (tmp_path / "plain.pt").write_bytes(pickle.dumps(Call(tmp_path / "made")))
-    refusals = {"call.pt": "it holds posix.mkdir beside tensors", "plain.pt": "it is no plain state dict"}
+    refusals = {"call.pt": "it contains posix.mkdir", "plain.pt": "it is not a plain state dict"}
     for name, reason in refusals.items():
         run = longclip_score("-m", tmp_path / name, input=jsonl(ROW))
         assert run.returncode == 1
         assert run.stdout == b""
-        assert run.stderr.decode().startswith(f"longclip-score: {tmp_path / name}: refused, since {reason}")
+        assert run.stderr.decode().startswith(f"longclip-score: {tmp_path / name}: refused: {reason}")
         assert not (tmp_path / "made").exists()
 
 
@@ -99,8 +101,8 @@ def test_a_pickled_call_is_refused_and_not_executed(tmp_path):
         (lambda w: w.update(stray=torch.zeros(2)), "unexpected stray"),
         (lambda w: w.update(ln_final=torch.zeros(2)), "unexpected ln_final"),
         (lambda w: w.update({"ln_final.weight": torch.zeros(3)}), r"ln_final.weight is \[3\], not \[64\]"),
-        (lambda w: w.update({"positional_embedding_res": torch.zeros(77, 64)}), "are of different shapes"),
-        (lambda w: w.update({"positional_embedding_res": torch.zeros(248, 9)}), "are of different shapes"),
+        (lambda w: w.update({"positional_embedding_res": torch.zeros(77, 64)}), "have different shapes"),
+        (lambda w: w.update({"positional_embedding_res": torch.zeros(248, 9)}), "have different shapes"),
         (
             lambda w: w.update({"token_embedding.weight": torch.zeros(30_000, 64)}),
             "30000 tokens, fewer than CLIP's 49408",
@@ -109,7 +111,7 @@ def test_a_pickled_call_is_refused_and_not_executed(tmp_path):
             lambda w: w.update({"visual.conv1.weight": torch.zeros(100, 3, 14, 14)}),
             "the blocks visual.transformer.resblocks.… have 100 channels",
         ),
-        (lambda w: w.update({"text_projection": "not a tensor"}), "text_projection not a tensor"),
+        (lambda w: w.update({"text_projection": "not a tensor"}), "no tensor under text_projection"),
         (lambda w: w.clear(), "it is empty"),
     ],
 )
@@ -127,7 +129,7 @@ def test_what_is_missing_or_unexpected_is_named(tmp_path, weights, change, messa
         ("cut.pt", "not a readable PyTorch checkpoint: "),
         ("text.pt", "not a PyTorch checkpoint"),
         ("empty.pt", "not a PyTorch checkpoint"),
-        ("tensor.pt", "holds a Tensor where a state dict"),
+        ("tensor.pt", r"not a state dict \(tensors by name\) but a Tensor"),
         ("text.safetensors", "not a readable safetensors file: "),
         ("cut.safetensors", "not a readable safetensors file: "),
     ],
@@ -183,6 +185,17 @@ def test_reading_maps_the_file_instead_of_copying_it(checkpoint):
     del tensors
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no madvise")
+def test_pages_given_back_are_read_again_from_the_file(tmp_path):
+    values = torch.arange(100_000, dtype=torch.float32)
+    torch.save({"values": values}, tmp_path / "values.pt")
+    mapped = torch.load(tmp_path / "values.pt", mmap=True)["values"]
+    assert torch.equal(mapped, values)
+    release_pages(mapped[10:-10])
+    release_pages(mapped[:1])
+    assert torch.equal(mapped, values)
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -194,9 +207,7 @@ def test_reading_maps_the_file_instead_of_copying_it(checkpoint):
 )
 def test_a_wrong_download_is_refused(tmp_path, content):
     (tmp_path / "model.pt").write_bytes(content)
-    with pytest.raises(
-        CheckpointError, match=r"model.pt: (not a PyTorch checkpoint|refused, since it is no plain state)"
-    ):
+    with pytest.raises(CheckpointError, match=r"model.pt: (not a PyTorch checkpoint|refused: it is not a plain state)"):
         load(tmp_path / "model.pt")
 
 

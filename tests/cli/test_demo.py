@@ -9,7 +9,7 @@ from collections import defaultdict
 import pytest
 from helpers import EXAMPLES, ROOT, longclip_score, parse_jsonl
 
-from longclip_cli.checkpoints.load import find_checkpoint
+from longclip_cli.checkpoints.find import find_checkpoint
 from longclip_cli.checkpoints.state_dict import read_state_dict
 from longclip_cli.models.tokenizer import tokenize
 

@@ -8,7 +8,7 @@ import pytest
 from helpers import COMMAND, ENVIRONMENT, ROW, TIMEOUT, jsonl, longclip_score, run_python, shell
 
 from longclip_cli import __version__
-from longclip_cli.options import ScoreOptions
+from longclip_cli.options import ScoreOptions, ScoringOptions
 
 
 @pytest.mark.parametrize(
@@ -22,8 +22,8 @@ from longclip_cli.options import ScoreOptions
         (["--text-key", "clip_score_error"], "would overwrite the field 'clip_score_error'"),
         (["-o", "out.jsonl.gz"], "pipe it to a compressor"),
         (["--device", "gpu0", "-m", "missing.pt"], "no such device: gpu0"),
-        ([""], "an empty string as input: is a variable not set?"),
-        (["--output-key", ""], "an empty string as output key"),
+        ([""], "INPUT is empty; is a shell variable unset?"),
+        (["--output-key", ""], "--output-key is empty; is a shell variable unset?"),
     ],
 )
 def test_wrong_usage_is_status_2_and_names_the_mistake(arguments, message, tmp_path):
@@ -108,6 +108,6 @@ except SystemExit:
 """
     run = run_python(show, "--help")
     assert run.stderr == b"['orjson']\n" or run.stderr == b"[]\n"
-    for name in ScoreOptions.__dataclass_fields__:
+    for name in (ScoreOptions.__dataclass_fields__ | ScoringOptions.__dataclass_fields__).keys() - {"scoring"}:
         option = name.upper() if name == "input" else f"--{name.replace('_', '-')}"
         assert option in run.stdout.decode()

@@ -8,14 +8,20 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from longclip_cli.errors import RowError
-from longclip_cli.formats.jsonl import encode_record, parse_line
+from longclip_cli.formats.jsonl import encode_row, field_names, read_row, read_rows
+from longclip_cli.options import ScoringOptions
+from longclip_cli.rows import Mark, Row, RowInputs
 from longclip_cli.storage.source import Line
 
 KEY = "clip_score"
 
 
+def row_of(content: bytes, number: int = 1) -> Row:
+    return read_row(Line(number, content, 0), ScoringOptions())
+
+
 def encode(content: bytes, result: float | RowError = 0.5) -> bytes:
-    return encode_record(parse_line(Line(1, content, 0))[0], KEY, result)
+    return encode_row(row_of(content), KEY, result)
 
 
 def exact_members(line: bytes) -> list[tuple[str, object]]:
@@ -84,9 +90,9 @@ def test_an_error_is_added_with_a_null_score(fields, layout):
 @example(b'"text"')
 @example(b'{"a": "tab\tin a string"}')
 def test_a_line_that_is_not_an_object_is_kept_as_a_string(content):
-    record, _ = parse_line(Line(17, content, 0))
-    if isinstance(record.keys, RowError):
-        output = orjson.loads(encode_record(record, KEY, record.keys))
+    row = row_of(content, 17)
+    if isinstance(row.origin.keys, RowError):
+        output = orjson.loads(encode_row(row, KEY, row.inputs))
         assert output[KEY] is None
         assert output[f"{KEY}_error"].startswith(("line 17: not ", "line 17: nested "))
         expected = content.rstrip(b"\r\n").decode("utf-8", "backslashreplace")
@@ -136,4 +142,31 @@ def test_a_score_is_rounded_to_six_decimals():
 
 
 def test_a_byte_order_mark_is_accepted_only_in_the_first_line():
-    assert isinstance(parse_line(Line(2, b"\xef\xbb\xbf{}", 0))[0].keys, RowError)
+    assert isinstance(row_of(b"\xef\xbb\xbf{}", 2).origin.keys, RowError)
+
+
+def test_a_row_keeps_its_field_names_and_not_their_values():
+    row = row_of(b'{"image_path": "a.png", "text": "a cat", "long": "value"}')
+    assert row.inputs == RowInputs("a.png", "a cat")
+    assert field_names(row) == ("image_path", "text", "long")
+
+
+def test_rows_of_blank_lines_are_pauses():
+    rows = read_rows([Line(1, b"{}", 2), Line(9, b"", 9), Line(10, b"[]", 12)], ScoringOptions())
+    assert [row if row is Mark.PAUSE else row.number for row in rows] == [1, Mark.PAUSE, 10]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no"), MemoryError()])
+def test_any_error_while_a_line_is_parsed_is_a_row_error(monkeypatch, error):
+    def fail(_):
+        raise error
+
+    monkeypatch.setattr("longclip_cli.formats.jsonl.orjson.loads", fail)
+    monkeypatch.setattr("longclip_cli.formats.jsonl.LENIENT_JSON.decode", fail)
+    row = row_of(b"{}")
+    assert row.inputs.reason.startswith("row: ")
+    assert json.loads(encode_row(row, KEY, row.inputs)) | {f"{KEY}_error": ""} == {
+        KEY: None,
+        f"{KEY}_error": "",
+        f"{KEY}_input": "{}",
+    }

@@ -103,7 +103,7 @@ def test_rows_that_cannot_be_scored_hold_null_and_the_reason(evaluator, in_folde
     assert [error for error in errors if isinstance(error, str)] == [
         "image: no such file: missing.png",
         "text: not a string: 'text' is null",
-        "image: not a path: 'image_path' is an object",
+        "image: not a path: 'image_path' is of type Image",
         "text: not a string: 'text' is null",
     ]
     assert json.loads(storage.data[["clip_score"]].to_json(orient="records"))[1] == {"clip_score": None}

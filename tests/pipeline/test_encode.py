@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from longclip_cli.checkpoints.load import load_model
-from longclip_cli.errors import DeviceError
+from longclip_cli.errors import DeviceError, RowError
+from longclip_cli.pipeline.batches import CPU_LIMITS, GPU_LIMITS, BatchLimits, text_batches
 from longclip_cli.pipeline.cache import ImageInput, TextInput
-from longclip_cli.pipeline.encode import CPU_LIMITS, GPU_LIMITS, BatchLimits, Encoder, text_batches
+from longclip_cli.pipeline.encode import Encoder, PendingScores
 from longclip_cli.pipeline.load import load_text
 
 
@@ -52,7 +53,7 @@ def test_encoded_inputs_hold_neither_pixels_nor_their_batch(model):
     encoder.encode_texts(texts)
     for shared in (*images, *texts):
         assert shared.features.untyped_storage().nbytes() == 4 * model.sizes.embed_dim
-    assert {image.pixel_values for image in images} == {text.token_ids for text in texts} == {None}
+    assert {shared.content for shared in (*images, *texts)} == {None}
 
 
 @pytest.mark.parametrize("limits", [CPU_LIMITS, GPU_LIMITS, BatchLimits(1024, 300, 40), BatchLimits(1024, 10, 40)])
@@ -72,12 +73,12 @@ def test_small_networks_get_larger_batches(model):
 
 @given(st.lists(st.integers(2, 248), min_size=1, max_size=60), st.integers(1, 2000), st.integers(0, 500))
 def test_text_batches_hold_each_text_once_within_their_limits(lengths, positions, worth_a_group):
-    texts = [TextInput([length] * length, is_cut=False) for length in lengths]
+    texts = [(TextInput(None), [length] * length) for length in lengths]
     batches = list(text_batches(texts, positions, worth_a_group))
     groups = [group for batch in batches for group in batch]
-    assert {id(text) for group in groups for text in group} == {id(text) for text in texts}
-    assert [len(text.token_ids) for group in groups for text in group] == sorted(lengths)
-    padded = [[len(group) * len(group[-1].token_ids) for group in batch] for batch in batches]
+    assert {id(text) for group in groups for text, _ in group} == {id(text) for text, _ in texts}
+    assert [len(token_ids) for group in groups for _, token_ids in group] == sorted(lengths)
+    padded = [[len(group) * len(group[-1][1]) for group in batch] for batch in batches]
     assert all(
         sum(sizes) <= positions or len(batch) == len(batch[0]) == 1
         for batch, sizes in zip(batches, padded, strict=True)
@@ -85,7 +86,7 @@ def test_text_batches_hold_each_text_once_within_their_limits(lengths, positions
     # No batch has room for the first group of the next.
     assert all(sum(sizes) + after[0] > positions for sizes, after in itertools.pairwise(padded))
     for group, size in zip(groups, itertools.chain.from_iterable(padded), strict=True):
-        assert size - sum(len(text.token_ids) for text in group) <= worth_a_group
+        assert size - sum(len(token_ids) for _, token_ids in group) <= worth_a_group
 
 
 def fail_above(model, monkeypatch, name, most, error=torch.OutOfMemoryError, message="out of memory: tried to"):
@@ -212,3 +213,10 @@ def test_threads_that_fail_with_one_batch_size_halve_it_once(model, monkeypatch)
         for features in pool.map(lambda _: encoder.encode_images(random_images(16)), range(4)):
             assert features.shape == (16, 64)
     assert encoder.batch_size == 8
+
+
+def test_a_score_that_is_not_a_number_is_an_error():
+    first, second = PendingScores(torch.tensor([float("nan"), 0.5]), None).wait()
+    assert isinstance(first, RowError)
+    assert str(first).startswith("score: the network gave no number; try --precision fp32")
+    assert second == 0.75

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFile
 
 from longclip_cli.errors import RowError
+from longclip_cli.models.preprocessing import resized
+from longclip_cli.options import ScoringOptions
 from longclip_cli.pipeline.image_formats import configure_pillow, readable_formats
 from longclip_cli.pipeline.images import load_image
-from longclip_cli.pipeline.pixels import resized, to_pixels
+from longclip_cli.pipeline.pixels import to_pixels
 
 
 @pytest.fixture
@@ -58,9 +60,9 @@ def test_an_image_over_the_limit_is_refused(tmp_path, pixel_limit, limit, is_ref
     configure_pillow(limit)
     if is_refused:
         with pytest.raises(RowError, match=f"a.png has 1200 pixels, --max-pixels is {limit}"):
-            load_image(tmp_path / "a.png", 16, max_pixels=limit)
+            load_image(tmp_path / "a.png", 16, ScoringOptions(max_pixels=limit))
     else:
-        load_image(tmp_path / "a.png", 16, max_pixels=limit)
+        load_image(tmp_path / "a.png", 16, ScoringOptions(max_pixels=limit))
 
 
 def test_a_file_without_read_permission_is_named(monkeypatch):
@@ -104,11 +106,15 @@ def test_fast_decoding_hardly_changes_a_jpeg_and_never_a_png(tmp_path):
     with Image.open(PICTURES / "astronaut.png") as photo:
         photo.convert("RGB").resize((1023, 1371)).save(tmp_path / "a.jpg", quality=95)
         photo.convert("RGB").resize((1023, 1371)).save(tmp_path / "a.png")
-    full, fast = (load_image(tmp_path / "a.jpg", 224, fast_decode=fast).float() for fast in (False, True))
+    full, fast = (
+        load_image(tmp_path / "a.jpg", 224, ScoringOptions(fast_decode=fast)).float() for fast in (False, True)
+    )
     assert full.shape == fast.shape == (3, 224, 224)
     assert not torch.equal(full, fast)
     assert (full - fast).abs().mean() < 3
-    assert torch.equal(load_image(tmp_path / "a.png", 224), load_image(tmp_path / "a.png", 224, fast_decode=True))
+    assert torch.equal(
+        load_image(tmp_path / "a.png", 224), load_image(tmp_path / "a.png", 224, ScoringOptions(fast_decode=True))
+    )
 
 
 @given(st.integers(30, 700), st.integers(30, 700), st.sampled_from([32, 56]))
@@ -117,7 +123,7 @@ def test_fast_decoding_gives_the_network_s_size_for_any_image(tmp_path_factory, 
     file = tmp_path_factory.mktemp("grey") / "grey.jpg"
     Image.new("L", (width, height), 100).save(file)
     for fast_resize in (False, True):
-        pixels = load_image(file, image_size, fast_decode=True, fast_resize=fast_resize)
+        pixels = load_image(file, image_size, ScoringOptions(fast_decode=True, fast_resize=fast_resize))
         assert pixels.shape == (3, image_size, image_size)
         assert (pixels.float() - 100).abs().max() <= 1
 
@@ -142,7 +148,7 @@ def test_fast_resizing_changes_few_values_and_only_slightly(size):
 
 @pytest.mark.parametrize("name", sorted(path.name for path in (IMAGES).iterdir()))
 def test_fast_resizing_takes_every_kind_of_image(name):
-    exact, fast = (load_image(IMAGES / name, 112, fast_resize=fast).int() for fast in (False, True))
+    exact, fast = (load_image(IMAGES / name, 112, ScoringOptions(fast_resize=fast)).int() for fast in (False, True))
     assert (exact - fast).abs().max() <= 2
 
 
@@ -195,4 +201,6 @@ def test_pillow_s_own_limit_is_named_if_it_is_lower(tmp_path, monkeypatch):
 def test_nothing_is_reserved_for_an_image_above_the_limit(tmp_path):
     Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
     with pytest.raises(RowError, match="--max-pixels is 1199"):
-        load_image(tmp_path / "a.png", 16, max_pixels=1199, reserve=lambda _: pytest.fail("was reserved"))
+        load_image(
+            tmp_path / "a.png", 16, ScoringOptions(max_pixels=1199), reserve=lambda _: pytest.fail("was reserved")
+        )

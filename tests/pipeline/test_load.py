@@ -1,33 +1,32 @@
-"""Rows loaded: images and texts that are shared, and errors."""
+"""A row's image and text to what the network takes."""
 
-import orjson
 import pytest
 import torch
 from helpers import PICTURES
 from PIL import Image
 
 from longclip_cli.errors import ResourceError, RowError
-from longclip_cli.options import ScoreOptions
+from longclip_cli.options import ScoringOptions
 from longclip_cli.pipeline.budget import MemoryBudget
 from longclip_cli.pipeline.load import LoadedRow, RowLoader
-from longclip_cli.storage.source import Line
+from longclip_cli.rows import Row, RowInputs
 
 
 def loader(root=PICTURES, budget=None):
-    return RowLoader(ScoreOptions(image_root=root), image_size=32, context_length=248, budget=budget)
+    return RowLoader(ScoringOptions(image_root=root), image_size=32, context_length=248, budget=budget)
 
 
 def row(image_path, text):
-    return Line(1, orjson.dumps({"image_path": image_path, "text": text}), 0)
+    return Row(1, RowInputs(image_path, text))
 
 
 def test_the_options_decide_how_images_are_resized():
     exact, fast = (
-        RowLoader(ScoreOptions(image_root=PICTURES, fast_resize=fast), image_size=32, context_length=248)(
+        RowLoader(ScoringOptions(image_root=PICTURES, fast_resize=fast), image_size=32, context_length=248)(
             row("astronaut.png", "an astronaut")
         )
         .wait()
-        .pair.image.pixel_values
+        .pair.image.content
         for fast in (False, True)
     )
     assert not torch.equal(exact, fast)
@@ -51,7 +50,7 @@ def test_rows_share_an_image_until_its_file_changes(tmp_path):
     (tmp_path / "new.png").replace(tmp_path / "a.png")
     again = load(row("a.png", "one")).wait().pair
     assert again.text is first.text
-    assert again.image.pixel_values[:, 0, 0].tolist() == [0, 128, 0]
+    assert again.image.content[:, 0, 0].tolist() == [0, 128, 0]
 
 
 def test_a_shared_image_that_is_broken_fails_each_of_its_rows(tmp_path):
@@ -62,10 +61,9 @@ def test_a_shared_image_that_is_broken_fails_each_of_its_rows(tmp_path):
     assert [str(error) for error in errors] == [reason, reason]
 
 
-def test_a_row_without_a_text_decodes_no_image(tmp_path, monkeypatch):
-    Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
-    monkeypatch.setattr("longclip_cli.pipeline.load.load_image", lambda *_: pytest.fail("was decoded"))
-    assert isinstance(loader(tmp_path)(row("a.png", " ")).pair, RowError)
+def test_a_row_that_holds_an_error_is_not_loaded():
+    error = RowError("text: blank")
+    assert loader()(Row(1, error)).pair is error
 
 
 def outcome(load, line):
@@ -86,7 +84,7 @@ class RustPanic(BaseException):
 
 
 @pytest.mark.parametrize("error", [RuntimeError("no"), RustPanic("no"), RecursionError("no"), AssertionError("no")])
-@pytest.mark.parametrize("where", ["load_image", "load_text", "parse_line", "check_regular_file"])
+@pytest.mark.parametrize("where", ["load_image", "load_text", "check_regular_file"])
 def test_any_error_while_loading_a_row_is_a_row_error(monkeypatch, where, error):
     def fail(*_, **__):
         raise error
@@ -105,7 +103,7 @@ def test_a_row_that_runs_out_of_memory_is_retried_alone(monkeypatch):
     budget = MemoryBudget(100)
     tries = []
 
-    def fail_once(path, *, reserve, **_):
+    def fail_once(*_, reserve):
         with reserve(90):
             tries.append(budget._work)
             if len(tries) == 1:
@@ -133,20 +131,3 @@ def test_a_resource_that_every_row_needs_ends_the_run(monkeypatch):
     monkeypatch.setattr("longclip_cli.pipeline.load.load_image", fail)
     with pytest.raises(ResourceError):
         outcome(loader(), row("astronaut.png", "A cat"))
-
-
-def test_long_lines_are_parsed_within_the_budget(monkeypatch):
-    reserved = []
-    budget = MemoryBudget()
-    reserve = budget.reserve
-    monkeypatch.setattr(budget, "reserve", lambda size: reserved.append(size) or reserve(size))
-    load = loader(budget=budget)
-    line = Line(1, orjson.dumps({"unused": "x" * 2_000_000, "text": " "}), 0)
-    load(line)
-    assert reserved == [8 * len(line.content)]
-
-
-def test_a_row_keeps_its_field_names_and_not_their_values():
-    loaded = loader()(Line(1, b'{"image_path": "missing.png", "text": "a", "long": "value"}', 0))
-    assert loaded.record.keys == ("image_path", "text", "long")
-    assert not hasattr(loaded.record, "fields")

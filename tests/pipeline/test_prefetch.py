@@ -7,21 +7,22 @@ import pytest
 from helpers import TIMEOUT, wait_until
 
 from longclip_cli.errors import InputError, RowError
-from longclip_cli.formats.jsonl import Record
 from longclip_cli.pipeline.budget import MemoryBudget
-from longclip_cli.pipeline.load import LoadedRow, Prefetch
+from longclip_cli.pipeline.load import LoadedRow
+from longclip_cli.pipeline.prefetch import Prefetch
+from longclip_cli.rows import Mark, Row
 from longclip_cli.stopwatch import Stopwatch
-from longclip_cli.storage.source import Line
 
 NEVER = threading.Event()
+NO_INPUTS = RowError("test")
 
 
-def lines(count):
-    return (Line(number, b"{}", number) for number in range(1, count + 1))
+def rows_of(count):
+    return (Row(number, NO_INPUTS, size=2) for number in range(1, count + 1))
 
 
-def load_at_once(line):
-    return LoadedRow(Record(line, ()), RowError("test"))
+def load_at_once(row):
+    return LoadedRow(row, row.inputs)
 
 
 def prefetch(source, load=load_at_once, workers=4, ahead=8, is_live=False, stop=NEVER, budget=None, pixel_bytes=0):
@@ -39,37 +40,37 @@ def prefetch(source, load=load_at_once, workers=4, ahead=8, is_live=False, stop=
 
 
 def numbers(chunk):
-    return [row.record.line.number for row in chunk]
+    return [loaded.row.number for loaded in chunk]
 
 
 def one_line_and_another_once(written):
-    yield Line(1, b"{}", 0)
+    yield from rows_of(1)
     assert written.wait(TIMEOUT)
-    yield Line(2, b"{}", 0)
+    yield Row(2, NO_INPUTS)
 
 
 def test_rows_come_in_order_although_they_load_out_of_order():
-    def load(line):
-        time.sleep(0.002 * (line.number % 4))
-        return load_at_once(line)
+    def load(row):
+        time.sleep(0.002 * (row.number % 4))
+        return load_at_once(row)
 
-    with prefetch(lines(50), load) as rows:
+    with prefetch(rows_of(50), load) as rows:
         assert [n for chunk in rows.chunks(7, 7) for n in numbers(chunk)] == list(range(1, 51))
 
 
 def test_chunks_of_a_file_are_full_and_an_empty_one_ends_them():
-    with prefetch(lines(10)) as rows:
+    with prefetch(rows_of(10)) as rows:
         assert [numbers(chunk) for chunk in rows.chunks(4, 4)] == [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10], []]
 
 
 def test_no_more_rows_are_loaded_ahead_than_asked_for():
     loaded = []
 
-    def load(line):
-        loaded.append(line.number)
-        return load_at_once(line)
+    def load(row):
+        loaded.append(row.number)
+        return load_at_once(row)
 
-    with prefetch(lines(1000), load, ahead=5) as rows:
+    with prefetch(rows_of(1000), load, ahead=5) as rows:
         chunks = rows.chunks(3, 3)
         next(chunks)
         time.sleep(0.2)
@@ -99,7 +100,7 @@ def test_an_empty_chunk_comes_before_a_wait():
 
 def test_an_unreadable_input_gives_its_rows_and_then_its_error():
     def source():
-        yield from lines(5)
+        yield from rows_of(5)
         raise InputError("unreadable")
 
     with prefetch(source()) as rows:
@@ -110,20 +111,20 @@ def test_an_unreadable_input_gives_its_rows_and_then_its_error():
 
 
 def test_an_unexpected_error_in_a_worker_is_raised_in_order():
-    def load(line):
-        if line.number == 5:
+    def load(row):
+        if row.number == 5:
             raise ZeroDivisionError
-        return load_at_once(line)
+        return load_at_once(row)
 
     received = []
-    with prefetch(lines(100), load) as rows, pytest.raises(ZeroDivisionError):
+    with prefetch(rows_of(100), load) as rows, pytest.raises(ZeroDivisionError):
         for chunk in rows.chunks(3, 3):
             received += numbers(chunk)
     assert received == [1, 2, 3, 4]
 
 
 def test_chunks_grow_from_the_first_to_the_most():
-    with prefetch(lines(20), ahead=20) as rows:
+    with prefetch(rows_of(20), ahead=20) as rows:
         assert [len(chunk) for chunk in rows.chunks(2, 7)] == [2, 4, 7, 7, 0]
 
 
@@ -132,9 +133,9 @@ def test_rows_over_the_budget_wait_for_the_caller_to_release():
     budget, read = MemoryBudget(limit=40), []
 
     def source():
-        for line in lines(6):
-            read.append(line.number)
-            yield line
+        for row in rows_of(6):
+            read.append(row.number)
+            yield row
 
     with prefetch(source(), budget=budget, pixel_bytes=8) as rows:  # a row holds 2 + 8 bytes, and rows may hold 20
         received = []
@@ -146,12 +147,12 @@ def test_rows_over_the_budget_wait_for_the_caller_to_release():
     assert received == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_blank_line_flushes_the_rows_before_it():
+def test_a_pause_flushes_the_rows_before_it():
     def source():
-        yield from lines(2)
-        yield Line(3, b"", 3)
+        yield from rows_of(2)
+        yield Mark.PAUSE
         assert given_out.wait(TIMEOUT)
-        yield Line(4, b"{}", 4)
+        yield Row(4, NO_INPUTS)
 
     given_out = threading.Event()
     with prefetch(source()) as rows:
@@ -165,7 +166,7 @@ def test_closing_ends_a_reader_whose_input_fails():
     """If the queue holds one row, the reader waits to put the error into it, and then the end."""
 
     def source():
-        yield from lines(1)
+        yield from rows_of(1)
         raise InputError("unreadable")
 
     before = threading.active_count()
@@ -185,7 +186,7 @@ def test_closing_ends_the_reader_and_the_workers_of_an_endless_input():
         number = 0
         while True:
             number += 1
-            yield Line(number, b"{}", 0)
+            yield Row(number, NO_INPUTS)
 
     before = threading.active_count()
     with prefetch(endless()) as rows:
@@ -198,5 +199,5 @@ def test_threads_that_may_not_change_priority_still_load(monkeypatch):
         raise PermissionError
 
     monkeypatch.setattr("os.setpriority", refuse)
-    with prefetch(lines(5)) as rows:
+    with prefetch(rows_of(5)) as rows:
         assert [n for chunk in rows.chunks(5, 5) for n in numbers(chunk)] == [1, 2, 3, 4, 5]

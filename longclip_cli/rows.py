@@ -1,0 +1,112 @@
+"""Rows on their way through a run, and what comes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Literal, TypeAlias
+
+from longclip_cli.errors import LongCLIPError, RowError, quote
+
+Result: TypeAlias = float | RowError  # a score in [0, 1], or why there is none
+JSON_TYPES = {
+    type(None): "null",
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    str: "a string",
+    list: "a list",
+    dict: "an object",
+}
+
+
+class Mark(Enum):
+    """What stands between rows in a stream of them."""
+
+    PAUSE = "the next row may be long in coming"
+    END = "no row follows"
+
+
+@dataclass(frozen=True, slots=True)
+class RowInputs:
+    """A reference to a row's image (a path), and its text."""
+
+    image: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of the input: what is to be scored, or the error that says why it can't be.
+
+    `number` counts from 1, as messages name the row. `origin` is what its format needs to write the row again; no
+    other code looks inside. `offset` counts the bytes of the input up to the row's end, 0 if it is not known, and
+    `size` the bytes that the row holds in memory.
+    """
+
+    number: int
+    inputs: RowInputs | RowError
+    origin: Any = None
+    offset: int = 0
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredRow:
+    """A row and its result; `is_cut` says that the text was longer than the network reads."""
+
+    row: Row
+    result: Result
+    is_cut: bool = False
+
+
+Rows: TypeAlias = Iterator[Row | Literal[Mark.PAUSE]]  # an input's rows, in order
+
+
+def image_reference(value: object, name: str) -> str:
+    """Return the path that a value is, or that it holds as a list of one. Raises `RowError`, which names the field."""
+    if isinstance(value, list):
+        if len(value) != 1:
+            raise RowError("image: not one path", f"'{name}' is a list of {len(value)}")
+        value = value[0]
+    if not isinstance(value, str):
+        raise RowError("image: not a path", f"'{name}' is {kind_of(value)}")
+    if not value.strip():
+        raise RowError("image: not a path", f"'{name}' is blank")
+    if value.startswith("data:"):
+        raise RowError("image: data: URIs are not read", quote(value))
+    if "://" in value:
+        raise RowError("image: URLs are not read", quote(value))
+    return value
+
+
+def text_of(value: object, name: str) -> str:
+    """Return the text that a value is. Raises `RowError`, which names the field."""
+    if not isinstance(value, str):
+        raise RowError("text: not a string", f"'{name}' is {kind_of(value)}")
+    if not value.strip():
+        raise RowError("text: blank", f"'{name}'")
+    return value
+
+
+def kind_of(value: object) -> str:
+    """Return what JSON calls a value, or its type if JSON has no such values."""
+    return JSON_TYPES.get(type(value), f"of type {type(value).__name__}")
+
+
+@contextmanager
+def row_errors() -> Iterator[None]:
+    """Turn every error of one row that no other code expects into a `RowError`.
+
+    Only the main thread is interrupted, so what is no `Exception` is an error too: tokenizers' Rust raises such.
+    """
+    try:
+        yield
+    except LongCLIPError:
+        raise
+    except MemoryError:
+        raise RowError("row: out of memory") from None
+    except BaseException as error:
+        raise RowError("row: unexpected error", quote(f"{type(error).__name__}: {error}")) from None

@@ -18,7 +18,10 @@ from typing import Any
 import pytest
 import torch
 
+from longclip_cli.errors import RowError
+from longclip_cli.formats.jsonl import Record
 from longclip_cli.jobs.run_record import RunRecord
+from longclip_cli.rows import Row
 from longclip_cli.scorer import LongCLIPScorer
 from longclip_cli.storage.target_file import open_output
 
@@ -79,6 +82,11 @@ def rows_of(count: int) -> list[dict[str, Any]]:
     """Return the golden pairs and a row that fails, repeated, each row with its own id."""
     rows = [row | {"image_path": str(IMAGES / row["image_path"])} for row in golden_rows("pairs.jsonl")] + [MISSING]
     return [rows[i % len(rows)] | {"id": i} for i in range(count)]
+
+
+def jsonl_row(content: bytes = b"{}\n", offset: int = 0) -> Row:
+    """Return a row that was read from this line, for code that looks at neither its image nor its text."""
+    return Row(1, RowError("not used"), Record(content, ()), offset)
 
 
 def png_chunk(name: bytes, content: bytes) -> bytes:

@@ -6,6 +6,7 @@ from helpers import CPU, IMAGES, golden_rows, golden_score
 from torch.nn import functional as F
 
 from longclip_cli.checkpoints.load import load_model
+from longclip_cli.models.clip import scores_from_cosines
 from longclip_cli.models.tokenizer import tokenize
 from longclip_cli.pipeline.images import load_image
 
@@ -81,3 +82,7 @@ def test_any_size_is_read_from_the_shapes(checkpoint_maker, tmp_path, sizes):
     side = sizes["image_size"]
     assert model.encode_image(torch.zeros(2, 3, side, side, dtype=torch.uint8)).shape == (2, sizes["embed_dim"])
     assert model.encode_text([torch.tensor([[49406, 49407]])], torch.tensor([2])).shape == (1, sizes["embed_dim"])
+
+
+def test_a_score_is_never_outside_zero_and_one():
+    assert scores_from_cosines(torch.tensor([1.0000002, -1.0000002, 0.0])).tolist() == [1.0, 0.0, 0.5]

@@ -18,7 +18,11 @@ from typing import Any
 import pytest
 import torch
 
+from longclip_cli.errors import RowError
+from longclip_cli.formats.jsonl import Record
 from longclip_cli.jobs.run_record import RunRecord
+from longclip_cli.rows import Row
+from longclip_cli.scorer import LongCLIPScorer
 from longclip_cli.storage.target_file import open_output
 
 ROOT = Path(__file__).parent.parent
@@ -67,10 +71,22 @@ def golden_score(row: dict[str, Any]):
     return pytest.approx(row["clip_score"], abs=1e-4 if row["image_path"] in LOSSY else 2e-6)
 
 
+def scores_of_golden_rows(model: object) -> list[float]:
+    """Return the scores that the Python API gives to the golden pairs."""
+    rows = golden_rows("pairs.jsonl")
+    scorer = LongCLIPScorer.from_pretrained(str(model), "cpu", "fp32")
+    return scorer.score([IMAGES / row["image_path"] for row in rows], [row["text"] for row in rows])
+
+
 def rows_of(count: int) -> list[dict[str, Any]]:
     """Return the golden pairs and a row that fails, repeated, each row with its own id."""
     rows = [row | {"image_path": str(IMAGES / row["image_path"])} for row in golden_rows("pairs.jsonl")] + [MISSING]
     return [rows[i % len(rows)] | {"id": i} for i in range(count)]
+
+
+def jsonl_row(content: bytes = b"{}\n", offset: int = 0) -> Row:
+    """Return a row that was read from this line, for code that looks at neither its image nor its text."""
+    return Row(1, RowError("not used"), Record(content, ()), offset)
 
 
 def png_chunk(name: bytes, content: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""The public API: scores, devices, and what does not change a score."""
+"""The public API: scores, and what does not change a score."""
 
 import math
 import random
@@ -7,12 +7,10 @@ import re
 import numpy
 import pytest
 import torch
-from helpers import CPU, IMAGES, ROOT, golden_rows, golden_score, run_python
+from helpers import IMAGES, ROOT, golden_rows, golden_score, run_python
 from PIL import Image, ImageOps
 
-from longclip_cli.errors import DeviceError, RowError, UsageError
-from longclip_cli.models.clip import scores_from_cosines
-from longclip_cli.models.device import select_device, select_dtype
+from longclip_cli.errors import RowError, UsageError
 from longclip_cli.pipeline.cache import ImageInput
 from longclip_cli.pipeline.encode import chunks
 from longclip_cli.pipeline.images import load_image
@@ -46,39 +44,6 @@ def test_half_precision_scores_are_close(checkpoint, pairs, precision):
 
 def test_no_pairs_give_no_scores(checkpoint):
     assert LongCLIPScorer.from_pretrained(str(checkpoint), "cpu").encoder.submit([]).wait() == []
-
-
-def test_a_score_is_never_outside_zero_and_one():
-    assert scores_from_cosines(torch.tensor([1.0000002, -1.0000002, 0.0])).tolist() == [1.0, 0.0, 0.5]
-
-
-def test_auto_without_a_gpu_is_the_cpu_in_single_precision(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert select_device("auto") == CPU
-    assert select_dtype("auto", CPU) == torch.float32
-    assert select_dtype("auto", torch.device("cuda")) == torch.float16
-    assert select_dtype("bf16", CPU) == torch.bfloat16
-
-
-@pytest.mark.parametrize(
-    ("name", "count", "message"),
-    [
-        ("cuda", 0, "no CUDA device for --device cuda"),
-        ("cuda:3", 2, "no device cuda:3: there are 2"),
-        ("mps", 0, "no MPS device"),
-    ],
-)
-def test_a_missing_device_is_named(monkeypatch, name, count, message):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
-    with pytest.raises(DeviceError, match=message):
-        select_device(name)
-
-
-@pytest.mark.parametrize("name", ["gpu", "cuda:x", "", "meta", "xpu", "cpu:7"])
-def test_an_unknown_device_is_wrong_usage(name):
-    with pytest.raises(UsageError, match="no such device"):
-        select_device(name)
 
 
 def test_paths_and_pil_images_get_the_golden_scores(checkpoint):

@@ -54,7 +54,7 @@ def repeated(*shape):
         ({"visual.positional_embedding": torch.ones(64, 128)}, "has 64 positions, not one more than a square"),
         ({"visual.positional_embedding": torch.ones(1, 128)}, "an image with sides of 0 pixels"),
         ({"visual.conv1.weight": torch.ones(128, 3, 0, 0)}, "an image with sides of 0 pixels"),
-        ({"visual.conv1.weight": torch.ones(128, 3, 1000, 1000)}, "an image with sides of 8000 pixels, not 1 to 4096"),
+        ({"visual.conv1.weight": torch.ones(1, 3, 1000, 1000)}, "an image with sides of 8000 pixels, not 1 to 4096"),
         (dict.fromkeys(TABLES, torch.ones(0, 64)), "positional_embedding has 0 positions, not 3 to 16384"),
         (dict.fromkeys(TABLES, torch.ones(20_000, 64)), "positional_embedding has 20000 positions"),
         ({"visual.proj": torch.ones(128, 0), PROJECTION: torch.ones(64, 0)}, "visual.proj has no channels"),
@@ -100,8 +100,14 @@ def test_weights_that_give_every_row_one_score_are_refused(tmp_path, weights, re
     """Most of these would give every row the same score, with status 0."""
     torch.save({key: change(w) if name in ("", key) else w for key, w in weights.items()}, tmp_path / "model.pt")
     assert message in refusal()
+
+
+def test_a_refused_checkpoint_is_status_1_and_scores_no_row(tmp_path, weights):
+    changed = weights | {"text_projection": torch.zeros_like(weights["text_projection"])}
+    torch.save(changed, tmp_path / "model.pt")
     run = longclip_score("-m", tmp_path / "model.pt", input=jsonl(ROW))
     assert (run.returncode, run.stdout) == (1, b"")
+    assert b"text_projection is 0 throughout" in run.stderr
 
 
 def test_biases_of_zero_and_weights_of_one_are_accepted(tmp_path, weights):
@@ -192,9 +198,10 @@ def test_a_compressed_archive_is_refused_unread(tmp_path, refusal):
 
 
 def test_a_large_pickle_is_refused_unread(tmp_path, refusal):
-    archive_with(tmp_path / "model.pt", b"\x80\x02" + b"N0" * 2_000_000 + b"N.")
-    assert "its part data.pkl claims 4,000,004 bytes" in refusal()
-    (tmp_path / "model.pt").write_bytes(b"\x80\x02" + b"N0" * 2_000_000 + b"N.")
+    strings = (b"X" + struct.pack("<I", 995) + bytes(995)) * 4000
+    archive_with(tmp_path / "model.pt", b"\x80\x02" + strings + b".")
+    assert "its part data.pkl claims 4,000,003 bytes" in refusal()
+    (tmp_path / "model.pt").write_bytes(b"\x80\x02" + strings + b".")
     assert "its pickle is larger than 2 MiB" in refusal()
 
 

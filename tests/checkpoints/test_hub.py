@@ -10,9 +10,10 @@ import pytest
 from helpers import ROW, jsonl, longclip_score, parse_jsonl
 from safetensors.torch import save_file
 
+from longclip_cli.checkpoints.find import find_checkpoint
 from longclip_cli.checkpoints.hub import download
 from longclip_cli.checkpoints.names import SHORT_NAMES, looks_like_hub_id, pick_checkpoint
-from longclip_cli.errors import CheckpointError, InterruptedRunError
+from longclip_cli.errors import CheckpointError, InterruptedRunError, LongCLIPError
 from longclip_cli.options import DEFAULT_MODEL
 
 
@@ -154,16 +155,6 @@ def assert_one_line(run, *words):
         assert word in message
 
 
-def test_later_runs_use_the_cache_also_without_network(tmp_path, tiny_checkpoint):
-    with serving({"README.md": b"#", "longclip-tiny.pt": tiny_checkpoint.read_bytes()}) as (hub, endpoint):
-        assert_scored(score_from(endpoint, tmp_path))
-        assert hub.downloads == ["longclip-tiny.pt"]
-        assert_scored(score_from(endpoint, tmp_path))
-        assert hub.downloads == ["longclip-tiny.pt"]
-    assert_scored(score_from(endpoint, tmp_path))  # the server has stopped
-    assert_scored(score_from(endpoint, tmp_path, offline="1"))
-
-
 def test_a_checkpoint_in_several_files_comes_whole_with_its_config(tmp_path, checkpoint_maker, weights):
     tensors = checkpoint_maker.transformers_layout(weights, nested=True)
     names, files = sorted(tensors), {"config.json": b"{}", "README.md": b"#"}
@@ -180,34 +171,31 @@ def test_a_checkpoint_in_several_files_comes_whole_with_its_config(tmp_path, che
 
 
 @pytest.mark.parametrize("options", [[], ["--revision", "v1"], ["--revision", COMMIT, "--resume"]])
-def test_a_cached_model_costs_one_request(tmp_path, tiny_checkpoint, options):
-    """Recording the run needs the model's files, too."""
+def test_a_cached_model_costs_one_request_and_no_download(tmp_path, tiny_checkpoint, options):
+    """Recording the run needs the model's files, too. A push between two downloads must not mix two commits."""
     files = {"longclip-tiny.pt": tiny_checkpoint.read_bytes(), "config.json": b"{}", "README.md": b"#"}
     with serving(files) as (hub, endpoint):
-        for name in ("first", "second"):
-            hub.requests.clear()
-            run = score_from(endpoint, tmp_path, "-o", tmp_path / f"{name}.jsonl", *options)
-            assert run.returncode == 0, run.stderr
+        assert score_from(endpoint, tmp_path, "-o", tmp_path / "first.jsonl", *options).returncode == 0
+        assert sorted(hub.downloads) == ["config.json", "longclip-tiny.pt"]
+        asked = [request for request in hub.requests if "/resolve/" in request]
+        assert asked
+        assert all(f"/resolve/{COMMIT}/" in request for request in asked)
+        hub.requests.clear()
+        hub.downloads.clear()
+        assert score_from(endpoint, tmp_path, "-o", tmp_path / "second.jsonl", *options).returncode == 0
         assert len(hub.requests) == 1, hub.requests
-    assert_scored(score_from(endpoint, tmp_path, *(option for option in options if option != "--resume"), offline="1"))
+        assert hub.downloads == []
+    options = [option for option in options if option != "--resume"]
+    if not options:
+        assert_scored(score_from(endpoint, tmp_path))  # the server has stopped
+    assert_scored(score_from(endpoint, tmp_path, *options, offline="1"))
 
 
-def test_all_files_are_of_the_commit_that_the_hub_has_named(tmp_path, tiny_checkpoint):
-    """A push between two downloads must not mix the files of two commits."""
-    with serving({"longclip-tiny.pt": tiny_checkpoint.read_bytes(), "config.json": b"{}"}) as (hub, endpoint):
-        assert_scored(score_from(endpoint, tmp_path))
-    asked = [request for request in hub.requests if "/resolve/" in request]
-    assert asked
-    assert all(f"/resolve/{COMMIT}/" in request for request in asked)
-
-
-def test_a_revision_is_used_and_a_missing_one_is_named(tmp_path, tiny_checkpoint):
+def test_a_missing_revision_is_named_and_a_file_has_none(tmp_path, tiny_checkpoint):
     with serving({"longclip-tiny.pt": tiny_checkpoint.read_bytes()}) as (_, endpoint):
-        assert_scored(score_from(endpoint, tmp_path, "--revision", "v1"))
         assert_one_line(score_from(endpoint, tmp_path, "--revision", "v2"), REPOSITORY, "no revision v2")
-        assert_one_line(
-            score_from(endpoint, tmp_path, "--revision", "v1", model=tiny_checkpoint), "--revision v1 is for"
-        )
+    with pytest.raises(LongCLIPError, match=r"--revision v1 is for"):
+        find_checkpoint(str(tiny_checkpoint), "v1")
 
 
 def test_a_wrong_id_and_a_repository_without_a_checkpoint_are_named(tmp_path):
@@ -249,9 +237,17 @@ def test_an_interrupt_while_asking_the_hub_is_raised(monkeypatch):
 
 
 @pytest.mark.parametrize(("name", "repository"), SHORT_NAMES.items())
-def test_short_names_are_those_of_the_published_repositories(tmp_path, name, repository):
-    with serving({}) as (_, endpoint):
-        assert_one_line(score_from(endpoint, tmp_path, model=name), f"{repository}: the Hub has no such model")
+def test_short_names_are_those_of_the_published_repositories(monkeypatch, name, repository):
+    asked = []
+
+    def interrupted(_, repo_id, **__):
+        asked.append(repo_id)
+        raise InterruptedRunError("interrupted")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", interrupted)
+    with pytest.raises(InterruptedRunError):
+        find_checkpoint(name)
+    assert asked == [repository]
 
 
 def test_a_cached_copy_is_used_without_a_network(tmp_path, tiny_checkpoint):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from helpers import CPU, GOLDEN, IMAGES, golden_rows, golden_score, longclip_score, parse_jsonl
+from helpers import CPU, GOLDEN, IMAGES, golden_rows, golden_score, longclip_score, parse_jsonl, scores_of_golden_rows
 from safetensors.torch import load_file, save_file
 
 from longclip_cli.checkpoints.layouts import network_layout, original_layout, original_names
@@ -34,14 +34,19 @@ def plain_clip(weights, tmp_path_factory):
 
 
 def assert_scores_as(expected, model):
-    run = longclip_score("-m", model, GOLDEN / "pairs.jsonl", "--image-root", IMAGES, "--device", "cpu")
-    assert run.returncode == 0
-    for row, reference in zip(parse_jsonl(run.stdout), golden_rows(expected), strict=True):
-        assert row["clip_score"] == golden_score(reference), row["id"]
+    assert scores_of_golden_rows(model) == [golden_score(row) for row in golden_rows(expected)]
 
 
 def test_the_transformers_port_of_longclip_scores_as_the_original(folders):
     assert_scores_as("expected.jsonl", folders / "transformers")
+
+
+def test_the_command_scores_with_a_checkpoint_folder(folders):
+    model = folders / "transformers"
+    run = longclip_score(GOLDEN / "pairs.jsonl", "-m", model, "--image-root", IMAGES, "--device", "cpu")
+    assert run.returncode == 0
+    scores = [row["clip_score"] for row in parse_jsonl(run.stdout)]
+    assert scores == [golden_score(row) for row in golden_rows("expected.jsonl")]
 
 
 def test_plain_clip_of_transformers_scores_as_the_original(folders):

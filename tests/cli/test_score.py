@@ -93,14 +93,6 @@ def test_an_output_may_be_a_pipe_by_name(tiny_checkpoint):
     assert len(parse_jsonl(run.stdout)) == 1
 
 
-@pytest.mark.parametrize("closed", ["<&-", "2>&-"])
-def test_a_closed_standard_stream_is_no_reason_to_break(tiny_checkpoint, tmp_path, closed):
-    (tmp_path / "in.jsonl").write_text(jsonl(ROW))
-    run = shell(tmp_path, f"score in.jsonl -m {tiny_checkpoint} -o out.jsonl {closed}")
-    assert run.returncode == 0
-    assert len(parse_jsonl((tmp_path / "out.jsonl").read_bytes())) == 1
-
-
 def test_a_nonblocking_pipe_is_read_to_its_end(tiny_checkpoint):
     reading, writing = os.pipe()
     os.set_blocking(reading, False)

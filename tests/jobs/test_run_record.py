@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from longclip_cli import __version__
+from longclip_cli.errors import OutputError
 from longclip_cli.jobs.resume import result_of
 from longclip_cli.jobs.run_record import RunRecord, is_record, read_object, read_record, write_record
 from longclip_cli.storage.target_file import open_output
@@ -169,11 +170,12 @@ NOT_RECORDS = ["", "[]", "{}", "1", "\0", '{"input": 1', '"version output_format
 
 
 @pytest.mark.parametrize("content", NOT_RECORDS, ids=lambda content: f"{len(content)}: {content[:10]}")
-def test_a_record_that_cannot_be_read_is_refused_and_named(resume, tmp_path, content):
-    run = resume(record=lambda _: content)
-    assert run.returncode == 1
-    assert b"o.jsonl.run.json: it is not the record of a run" in run.stderr
-    assert (tmp_path / "o.jsonl.partial").read_bytes().count(b"\n") == 4
+def test_a_record_that_cannot_be_read_is_refused_and_named(tmp_path, content):
+    leave_partial(tmp_path / "o.jsonl", b"one\n")
+    (tmp_path / "o.jsonl.run.json").write_text(content)
+    with pytest.raises(OutputError, match=r"o\.jsonl\.run\.json: it is not the record of a run"):
+        open_output(str(tmp_path / "o.jsonl")).__enter__()
+    assert (tmp_path / "o.jsonl.partial").read_bytes() == b"one\n"
 
 
 def test_a_record_with_unknown_fields_is_refused_and_named(resume):

@@ -6,25 +6,23 @@ import re
 import sys
 
 import pytest
-from helpers import ROW, TIME, jsonl, longclip_score, run_python, shell
+from helpers import ROW, TIME, jsonl, jsonl_row, longclip_score, run_python, shell
 
 from longclip_cli import __version__
 from longclip_cli.errors import RowError
-from longclip_cli.formats.jsonl import Record
-from longclip_cli.pipeline.score import ScoredRow
 from longclip_cli.reporting import progress
 from longclip_cli.reporting.progress import Progress
 from longclip_cli.reporting.summary import Summary
-from longclip_cli.storage.source import Line
+from longclip_cli.rows import ScoredRow
 
 
 def add(summary, count, result=0.5, content=b"{}\n"):
-    summary.add(ScoredRow(Record(Line(1, content, 0), {}), result, is_cut=False) for _ in range(count))
+    summary.add(ScoredRow(jsonl_row(content), result) for _ in range(count))
 
 
 def add_kept(summary, count, result=0.5, offset=0):
     for _ in range(count):
-        summary.add_kept(Line(1, b"{}\n", offset), result)
+        summary.add_kept(jsonl_row(offset=offset), result)
 
 
 @pytest.fixture
@@ -169,7 +167,7 @@ def test_a_last_line_without_a_line_end_is_noted(tiny_checkpoint, tmp_path, end,
 
 def test_a_kept_last_line_without_a_line_end_is_noted():
     summary = Summary()
-    summary.add_kept(Line(1, b"{}", 2), 0.5)
+    summary.add_kept(jsonl_row(b"{}"), 0.5)
     assert summary.last_line_unterminated
 
 

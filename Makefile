@@ -12,14 +12,16 @@ test: check
 quick: $(INSTALLED)
 	$(BIN)/pytest -q -m 'not process and not stress'
 
-# Check lint, format, types and the links of the documentation.
+# Check lint, format, types, the layers of imports and the links of the documentation.
 check: docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
-# Build the documentation's site in build/site. A broken link is an error.
+# Write the option tables of docs/cli.md, and build the site in build/site. A broken link is an error.
 docs: $(INSTALLED)
+	$(BIN)/python docs/option_tables.py
 	$(BIN)/zensical build --strict --clean
 
 # Run the long forms of some tests: hours of cron in a few minutes.

@@ -16,10 +16,11 @@ from collections import deque
 import torch
 from operations import image_operations, product_rate, text_operations
 
+from longclip_cli.pipeline.batches import chunks
 from longclip_cli.pipeline.cache import ImageInput, TextInput
-from longclip_cli.pipeline.encode import chunks
+from longclip_cli.pipeline.encode import PendingScores
 from longclip_cli.pipeline.load import Pair
-from longclip_cli.scorer import LongCLIPScorer, PendingScores
+from longclip_cli.scorer import LongCLIPScorer
 
 LENGTHS = range(24, 165)  # tokens, 94 on average
 
@@ -39,9 +40,9 @@ def seconds_to_score(scorer: LongCLIPScorer, pairs: list[Pair]) -> float:
     """Return the seconds that the pairs take, submitted as the pipeline submits them."""
     start = time.perf_counter()
     in_flight: deque[PendingScores] = deque()
-    for chunk in chunks(pairs, scorer.chunk_rows):
-        in_flight.append(scorer.submit(chunk))
-        while len(in_flight) > scorer.chunks_in_flight:
+    for chunk in chunks(pairs, scorer.encoder.chunk_rows):
+        in_flight.append(scorer.encoder.submit(chunk))
+        while len(in_flight) > scorer.encoder.chunks_in_flight:
             in_flight.popleft().wait()
     for pending in in_flight:
         pending.wait()
@@ -62,7 +63,7 @@ def main() -> None:
     pairs = random_pairs(scorer, options.pairs)
     sizes = scorer.model.sizes
     operations = len(pairs) * image_operations(sizes)
-    operations += text_operations(sizes, (len(pair.text.token_ids or ()) for pair in pairs))
+    operations += text_operations(sizes, (len(pair.text.content or ()) for pair in pairs))
     before = product_rate(options.device, dtype)
     seconds = seconds_to_score(scorer, pairs)
     rate = (before + product_rate(options.device, dtype)) / 2

@@ -55,21 +55,6 @@ class ScoringOptions:
     A run is only resumed with the same values of all of them.
     """
 
-    model: Annotated[
-        str,
-        Option(
-            "Checkpoint file, folder, Hub id, longclip-b, longclip-l, longclip-l-336, or demo, which is built in.",
-            MODEL,
-            "MODEL",
-            ("-m",),
-            {"envvar": "LONGCLIP_MODEL"},
-        ),
-    ] = DEFAULT_MODEL
-    revision: Annotated[
-        str | None,
-        Option("Branch, tag or commit of a model on the Hub.", MODEL, "REV", (), {"show_default": "main"}),
-    ] = None
-    precision: Annotated[Precision, Option("Arithmetic; auto is fp16 on a GPU and fp32 on the CPU.", MODEL)] = "auto"
     image_key: Annotated[str, Option("Field that holds the image's path.", ROWS, "KEY")] = "image_path"
     text_key: Annotated[str, Option("Field that holds the text.", ROWS, "KEY")] = "text"
     output_key: Annotated[str, Option("Field to add.", ROWS, "KEY")] = "clip_score"
@@ -92,6 +77,21 @@ class ScoringOptions:
     fast_resize: Annotated[bool, Option("Resize with PyTorch, not Pillow: faster, nearly the same scores.", IMAGES)] = (
         False
     )
+    model: Annotated[
+        str,
+        Option(
+            "Checkpoint file, folder, Hub id, longclip-b, longclip-l, longclip-l-336, or demo, which is built in.",
+            MODEL,
+            "MODEL",
+            ("-m",),
+            {"envvar": "LONGCLIP_MODEL"},
+        ),
+    ] = DEFAULT_MODEL
+    revision: Annotated[
+        str | None,
+        Option("Branch, tag or commit of a model on the Hub.", MODEL, "REV", (), {"show_default": "main"}),
+    ] = None
+    precision: Annotated[Precision, Option("Arithmetic; auto is fp16 on a GPU and fp32 on the CPU.", MODEL)] = "auto"
 
     def __post_init__(self) -> None:
         for name in ("model", "image_key", "text_key", "output_key"):

@@ -1,4 +1,4 @@
-"""Checkpoints that the tests share, and the mark of tests that start processes."""
+"""Checkpoints that the tests share, and the mark for tests that start processes."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def checkpoint_maker():
 
 @pytest.fixture(scope="session")
 def weights(checkpoint_maker) -> dict[str, torch.Tensor]:
-    """The golden checkpoint's state dict."""
+    """Return the golden checkpoint's state dict."""
     return checkpoint_maker.longclip(**checkpoint_maker.SMALL)
 
 
 @pytest.fixture(scope="session")
 def checkpoint(weights, tmp_path_factory) -> Path:
-    """The golden checkpoint as a `.pt` file."""
+    """Return the golden checkpoint as a `.pt` file."""
     path = tmp_path_factory.mktemp("checkpoint") / "golden.pt"
     torch.save(weights, path)
     return path
@@ -37,13 +37,13 @@ def checkpoint(weights, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def model(checkpoint) -> LongCLIP:
-    """The golden checkpoint's network."""
+    """Return the golden checkpoint's network."""
     return load_model(str(checkpoint), CPU, torch.float32)
 
 
 @pytest.fixture(scope="session")
 def checkpoint_safetensors(weights, tmp_path_factory) -> Path:
-    """The same weights as a `.safetensors` file."""
+    """Return the same weights as a `.safetensors` file."""
     path = tmp_path_factory.mktemp("checkpoint") / "golden.safetensors"
     save_file(weights, path)
     return path
@@ -51,7 +51,7 @@ def checkpoint_safetensors(weights, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_checkpoint(checkpoint_maker, tmp_path_factory) -> Path:
-    """A checkpoint that costs next to nothing to run, for tests of the flow and not of the scores."""
+    """Return a checkpoint that runs fast, for tests that do not look at scores."""
     sizes = dict(embed_dim=32, image_size=32, patch=16, image_width=64, image_layers=1, text_width=64, text_layers=1)
     path = tmp_path_factory.mktemp("checkpoint") / "tiny.pt"
     torch.save(checkpoint_maker.longclip(7, **sizes), path)
@@ -60,7 +60,7 @@ def tiny_checkpoint(checkpoint_maker, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def base_checkpoint(checkpoint_maker, tmp_path_factory):
-    """Random weights with the shapes of LongCLIP-B, a ViT-B/16."""
+    """Return random weights with the shapes of LongCLIP-B, a ViT-B/16."""
     sizes = dict(image_width=768, image_layers=12, text_width=512, text_layers=12)
     path = tmp_path_factory.mktemp("base") / "longclip-b.pt"
     torch.save(checkpoint_maker.longclip(1, embed_dim=512, image_size=224, patch=16, **sizes), path)
@@ -69,7 +69,7 @@ def base_checkpoint(checkpoint_maker, tmp_path_factory):
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test as `process` whose code, or that of its fixtures, comes to the module subprocess."""
+    """Mark a test as `process` if its code or that of its fixtures leads to the module subprocess."""
     for item in items:
         fixtures = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
         functions = [getattr(item, "function", None), *(found[-1].func for found in fixtures.values())]
@@ -78,7 +78,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def starts_process(function: object, seen: set[object]) -> bool:
-    """Return whether a function names `subprocess`, itself or through the tests' functions that it names."""
+    """Return whether a function names `subprocess`, directly or through functions that it names."""
     function = getattr(function, "hypothesis", function)
     function = getattr(function, "inner_test", function)
     if not isinstance(function, FunctionType) or function in seen:

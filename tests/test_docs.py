@@ -1,5 +1,6 @@
 """README and docs: their commands run, and what they say is what the commands do."""
 
+import importlib.util
 import json
 import os
 import re
@@ -91,6 +92,15 @@ def test_the_scores_of_the_picture_are_the_demo_model_s():
     for page in (README, ROOT / "docs/index.md"):
         (description,) = re.findall(r"!\[(.*?)\]", page.read_text(), re.DOTALL)
         assert [float(score) for score in re.findall(r"\d\.\d+", description)] == pytest.approx(scores, abs=5e-4)
+
+
+def test_the_option_tables_are_up_to_date():
+    """`make docs` writes them."""
+    spec = importlib.util.spec_from_file_location("option_tables", ROOT / "docs/option_tables.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    page = module.PAGE.read_text()
+    assert module.with_tables(page) == page
 
 
 def without_blanks(text):

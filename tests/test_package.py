@@ -1,4 +1,4 @@
-"""What importing the package gives, and what it leaves alone."""
+"""What importing the package provides, and what it does not import."""
 
 import pytest
 from helpers import run_python

@@ -45,7 +45,7 @@ def print_version(wanted: bool) -> None:
 
 
 @app.command(cls=GroupedCommand, context_settings={"help_option_names": ["-h", "--help"]})
-@with_options(ScoreOptions, ScoringOptions)
+@with_options(ScoringOptions, ScoreOptions)
 def score(
     context: typer.Context,
     input: Annotated[

@@ -1,4 +1,4 @@
-"""Checkpoints that claim anything: each is one clear error, without a wait and without the memory."""
+"""Hostile checkpoints: each is one clear error, quickly and without much memory."""
 
 import json
 import os
@@ -29,7 +29,7 @@ TABLES = ("positional_embedding", "positional_embedding_res")
 
 @pytest.fixture
 def refusal(tmp_path):
-    """Return the message with which a checkpoint is refused."""
+    """Return a function that returns the error message of a checkpoint."""
 
     def refusal(model=tmp_path / "model.pt"):
         with pytest.raises(CheckpointError) as raised:
@@ -43,7 +43,7 @@ def refusal(tmp_path):
 
 
 def repeated(*shape):
-    """A tensor that claims a shape, and holds one number."""
+    """Return a tensor that claims a shape and holds one number."""
     return torch.ones(1).expand(shape)
 
 
@@ -54,7 +54,7 @@ def repeated(*shape):
         ({"visual.positional_embedding": torch.ones(64, 128)}, "has 64 positions, not one more than a square"),
         ({"visual.positional_embedding": torch.ones(1, 128)}, "an image with sides of 0 pixels"),
         ({"visual.conv1.weight": torch.ones(128, 3, 0, 0)}, "an image with sides of 0 pixels"),
-        ({"visual.conv1.weight": torch.ones(128, 3, 1000, 1000)}, "an image with sides of 8000 pixels, not 1 to 4096"),
+        ({"visual.conv1.weight": torch.ones(1, 3, 1000, 1000)}, "an image with sides of 8000 pixels, not 1 to 4096"),
         (dict.fromkeys(TABLES, torch.ones(0, 64)), "positional_embedding has 0 positions, not 3 to 16384"),
         (dict.fromkeys(TABLES, torch.ones(20_000, 64)), "positional_embedding has 20000 positions"),
         ({"visual.proj": torch.ones(128, 0), PROJECTION: torch.ones(64, 0)}, "visual.proj has no channels"),
@@ -97,11 +97,17 @@ def test_impossible_sizes_and_tensors_are_named(tmp_path, weights, refusal, chan
     ],
 )
 def test_weights_that_give_every_row_one_score_are_refused(tmp_path, weights, refusal, name, change, message):
-    """Without the refusal most of these give every row one score, with status 0."""
+    """Most of these would give every row the same score, with status 0."""
     torch.save({key: change(w) if name in ("", key) else w for key, w in weights.items()}, tmp_path / "model.pt")
     assert message in refusal()
+
+
+def test_a_refused_checkpoint_is_status_1_and_scores_no_row(tmp_path, weights):
+    changed = weights | {"text_projection": torch.zeros_like(weights["text_projection"])}
+    torch.save(changed, tmp_path / "model.pt")
     run = longclip_score("-m", tmp_path / "model.pt", input=jsonl(ROW))
     assert (run.returncode, run.stdout) == (1, b"")
+    assert b"all values of text_projection are 0" in run.stderr
 
 
 def test_biases_of_zero_and_weights_of_one_are_accepted(tmp_path, weights):
@@ -112,7 +118,7 @@ def test_biases_of_zero_and_weights_of_one_are_accepted(tmp_path, weights):
 
 @pytest.mark.parametrize("name", ["model.safetensors", "model.pt", "config.json", "model-1.safetensors", INDEX])
 def test_a_fifo_in_place_of_a_file_is_refused_and_not_opened(tmp_path, weights, refusal, name):
-    """Opening one waits for a writer."""
+    """Opening a FIFO waits for a writer."""
     if name == "config.json":
         torch.save({key: w for key, w in weights.items() if key != TABLES[1]}, tmp_path / "model.pt")
     if name == "model-1.safetensors":
@@ -186,21 +192,22 @@ def archive_with(path, pickled, compression=zipfile.ZIP_STORED):
 
 
 def test_a_compressed_archive_is_refused_unread(tmp_path, refusal):
-    """It could unpack to a thousand times its size."""
+    """It could expand to a thousand times its size."""
     archive_with(tmp_path / "model.pt", b"\x80\x02" + b"N0" * 10_000_000 + b"N.", zipfile.ZIP_DEFLATED)
     assert "its part data.pkl is compressed" in refusal()
 
 
 def test_a_large_pickle_is_refused_unread(tmp_path, refusal):
-    archive_with(tmp_path / "model.pt", b"\x80\x02" + b"N0" * 2_000_000 + b"N.")
-    assert "its part data.pkl claims 4,000,004 bytes" in refusal()
-    (tmp_path / "model.pt").write_bytes(b"\x80\x02" + b"N0" * 2_000_000 + b"N.")
+    strings = (b"X" + struct.pack("<I", 995) + bytes(995)) * 4000
+    archive_with(tmp_path / "model.pt", b"\x80\x02" + strings + b".")
+    assert "its part data.pkl claims 4,000,003 bytes" in refusal()
+    (tmp_path / "model.pt").write_bytes(b"\x80\x02" + strings + b".")
     assert "its pickle is larger than 2 MiB" in refusal()
 
 
 @pytest.mark.parametrize("is_in_archive", [True, False])
 def test_a_deeply_nested_pickle_is_refused_unread(tmp_path, is_in_archive):
-    """Python crashes when it hashes such a tuple, so the command has to try it."""
+    """Python crashes when it hashes such a tuple, so a process of its own reads it."""
     nested = b"\x80\x02}N" + b"\x85" * 1_000_000 + b"Ns."  # a dict whose key is ((((None,),),),)
     if is_in_archive:
         archive_with(tmp_path / "model.pt", nested)

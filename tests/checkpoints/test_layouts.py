@@ -1,10 +1,10 @@
-"""Checkpoints of every layout, which have to score as the original scored their weights."""
+"""Checkpoints of every layout, whose scores equal the original's."""
 
 import json
 
 import pytest
 import torch
-from helpers import CPU, GOLDEN, IMAGES, golden_rows, golden_score, longclip_score, parse_jsonl
+from helpers import CPU, GOLDEN, IMAGES, golden_rows, golden_score, longclip_score, parse_jsonl, scores_of_golden_rows
 from safetensors.torch import load_file, save_file
 
 from longclip_cli.checkpoints.layouts import network_layout, original_layout, original_names
@@ -15,7 +15,7 @@ from longclip_cli.scorer import LongCLIPScorer
 
 @pytest.fixture(scope="session")
 def folders(checkpoint_maker, tmp_path_factory):
-    """The golden weights as `make_checkpoint.py` lays them out for Transformers: LongCLIP, and cut to plain CLIP."""
+    """Return the golden weights in the layouts of Transformers: LongCLIP, and cut to plain CLIP."""
     root = tmp_path_factory.mktemp("layouts")
     for layout in ("transformers", "clip"):
         checkpoint_maker.main(layout, str(root / layout))
@@ -24,7 +24,7 @@ def folders(checkpoint_maker, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def plain_clip(weights, tmp_path_factory):
-    """Plain CLIP in the original's layout, as OpenAI's state dict is."""
+    """Return plain CLIP in the layout of OpenAI's state dict."""
     path = tmp_path_factory.mktemp("plain") / "ViT.pt"
     plain = {name: tensor for name, tensor in weights.items() if name != "positional_embedding_res"}
     plain["positional_embedding"] = plain["positional_embedding"][:77].clone()
@@ -34,14 +34,19 @@ def plain_clip(weights, tmp_path_factory):
 
 
 def assert_scores_as(expected, model):
-    run = longclip_score("-m", model, GOLDEN / "pairs.jsonl", "--image-root", IMAGES, "--device", "cpu")
-    assert run.returncode == 0
-    for row, reference in zip(parse_jsonl(run.stdout), golden_rows(expected), strict=True):
-        assert row["clip_score"] == golden_score(reference), row["id"]
+    assert scores_of_golden_rows(model) == [golden_score(row) for row in golden_rows(expected)]
 
 
 def test_the_transformers_port_of_longclip_scores_as_the_original(folders):
     assert_scores_as("expected.jsonl", folders / "transformers")
+
+
+def test_the_command_scores_with_a_checkpoint_folder(folders):
+    model = folders / "transformers"
+    run = longclip_score(GOLDEN / "pairs.jsonl", "-m", model, "--image-root", IMAGES, "--device", "cpu")
+    assert run.returncode == 0
+    scores = [row["clip_score"] for row in parse_jsonl(run.stdout)]
+    assert scores == [golden_score(row) for row in golden_rows("expected.jsonl")]
 
 
 def test_plain_clip_of_transformers_scores_as_the_original(folders):
@@ -77,7 +82,7 @@ def test_position_ids_of_old_transformers_files_are_ignored(folders, tmp_path):
 
 
 def with_config(folders, tmp_path, **changes):
-    """Plain CLIP with another `config.json`, given as changes of both towers' parts."""
+    """Return plain CLIP with these changes in both towers' parts of `config.json`."""
     config = json.loads((folders / "clip" / "config.json").read_text())
     for tower in ("text_config", "vision_config"):
         config[tower] |= changes

@@ -2,13 +2,12 @@
 
 import os
 import pickle
-import sys
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
-from helpers import CPU, ROW, jsonl, longclip_score
+from helpers import CPU, ROW, jsonl, linux_only, longclip_score
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
@@ -20,7 +19,7 @@ from longclip_cli.errors import CheckpointError
 
 
 class Call:
-    """Unpickled, this creates a file."""
+    """An object that creates a folder when it is unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -36,7 +35,7 @@ def load(path):
 def assert_same_weights(model, other):
     assert other.sizes == model.sizes
     for name, weight in model.named_parameters():
-        # Packed weights can't be compared, but what they make of the same rows can.
+        # Packed weights cannot be compared, but their results can.
         left, right = (m.get_submodule(name.rpartition(".")[0]) for m in (model, other))
         if weight.is_mkldnn:
             x = torch.randn(3, weight.shape[1], generator=torch.Generator().manual_seed(0))
@@ -79,7 +78,7 @@ def test_half_precision_files_load_in_the_requested_precision(tmp_path, weights)
     assert load(tmp_path / "half.safetensors").text_projection.dtype == torch.float32
     model = load_model(str(tmp_path / "half.safetensors"), CPU, torch.bfloat16)
     assert model.visual.conv1.weight.dtype == torch.bfloat16
-    assert model.text_projection.dtype == torch.float32  # of what is added up from layer to layer
+    assert model.text_projection.dtype == torch.float32  # because layers add to it
 
 
 def test_a_pickled_call_is_refused_and_not_executed(tmp_path):
@@ -178,13 +177,14 @@ def test_a_reference_to_nothing_is_named(model):
         find_checkpoint(model)
 
 
+@linux_only
 def test_reading_maps_the_file_instead_of_copying_it(checkpoint):
     tensors = read_state_dict(checkpoint)
     assert str(checkpoint) in Path("/proc/self/maps").read_text()
     del tensors
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="there is no madvise")
+@linux_only
 def test_pages_given_back_are_read_again_from_the_file(tmp_path):
     values = torch.arange(100_000, dtype=torch.float32)
     torch.save({"values": values}, tmp_path / "values.pt")
@@ -214,7 +214,7 @@ def test_a_wrong_download_is_refused(tmp_path, content):
 @given(st.data())
 def test_a_damaged_checkpoint_is_one_clear_error_or_still_loads(tiny_checkpoint, tmp_path_factory, data):
     content = bytearray(tiny_checkpoint.read_bytes())
-    # The pickle that names the tensors lies at the front, the archive's directory at the end.
+    # The pickle with the tensors' names is at the front, the archive's directory at the end.
     ends = st.integers(0, 4000) | st.integers(len(content) - 6000, len(content) - 1)
     for position in data.draw(st.lists(ends, min_size=1, max_size=4)):
         content[position] ^= 1 << data.draw(st.integers(0, 7))

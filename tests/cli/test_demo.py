@@ -1,4 +1,4 @@
-"""The built-in model: small, shipped, and able to tell right captions from wrong ones."""
+"""The built-in model: small, part of the wheel, and better with right captions than with wrong ones."""
 
 import json
 import subprocess
@@ -18,7 +18,7 @@ CLIP_CONTEXT_LENGTH = 77
 
 @pytest.fixture(scope="module")
 def pictures():
-    """The shipped examples scored by the command: score and text of each picture's captions, by their kind."""
+    """Score the examples with the command; return for each picture score and text by kind of caption."""
     run = longclip_score(EXAMPLES / "scenes.jsonl", "--image-root", EXAMPLES, "--model", "demo")
     assert run.returncode == 0
     captions = defaultdict(dict)

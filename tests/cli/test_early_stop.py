@@ -1,4 +1,4 @@
-"""Runs that failed rows stop, and what is said about failed rows."""
+"""Runs that stop because of failed rows, and messages about failed rows."""
 
 import pytest
 from helpers import MISSING, ROW, jsonl, longclip_score, parse_jsonl

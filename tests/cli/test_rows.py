@@ -1,10 +1,12 @@
-"""The row contract, seen from outside: every kind of bad row, between good ones, through the installed command."""
+"""Every kind of bad row, between good ones, through the installed command."""
 
 import json
 import os
 import socket
 import struct
+import sys
 import zlib
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ GOOD = {"image_path": "good.png", "text": "a red square"}
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG that claims a size and holds no pixels."""
+    """Return a PNG that claims a size and holds no pixels."""
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n"
@@ -46,8 +48,8 @@ def make_files(folder: Path) -> None:
     (folder / "loop.png").symlink_to("loop.png")
     (folder / "link.png").symlink_to("good.png")
     (folder / "目录 with spaces.png").write_bytes((folder / "good.png").read_bytes())
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(folder / "socket.png"))
+    with chdir(folder), socket.socket(socket.AF_UNIX) as server:
+        server.bind("socket.png")  # macOS allows 104 bytes
 
 
 def image(value: object) -> str:
@@ -114,6 +116,8 @@ BAD_ROWS = {
     "empty text": (text(""), "text: blank: 'text'"),
     "blank text": (text(" \t\u3000\n"), "text: blank: 'text'"),
 }
+if sys.platform != "linux":
+    del BAD_ROWS["file without a size"]  # there is no /proc
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +129,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(folder, checkpoint):
-    """One run over all bad rows, each between two good ones, in batches that hold several of them."""
+    """Score all bad rows, each between two good ones, in one run with several rows a batch."""
     good = json.dumps(GOOD).encode()
     lines = [good]
     for line, _ in BAD_ROWS.values():

@@ -1,4 +1,4 @@
-"""Lines to records and back: what is added, and that nothing else changes."""
+"""Lines to records and back: the score is added and nothing else changes."""
 
 import json
 
@@ -25,7 +25,7 @@ def encode(content: bytes, result: float | RowError = 0.5) -> bytes:
 
 
 def exact_members(line: bytes) -> list[tuple[str, object]]:
-    """The members of a JSON object in order, duplicates kept, numbers as they are written."""
+    """Return the members of a JSON object in order, with duplicates, and numbers as written."""
     return json.loads(line.decode(), parse_int=str, parse_float=str, parse_constant=str, object_pairs_hook=list)
 
 
@@ -47,7 +47,7 @@ endings = st.sampled_from([b"", b"\n", b"\r\n", b" \t\n", b" "])
 
 
 def dump(value: object, layout: dict) -> bytes:
-    # Lone surrogates can only stand in JSON as escapes.
+    # JSON can hold lone surrogates only as escapes.
     try:
         return json.dumps(value, **layout).encode()
     except UnicodeEncodeError:

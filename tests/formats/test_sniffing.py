@@ -1,4 +1,4 @@
-"""What an input that is no JSONL looks like."""
+"""Inputs that are not JSONL, recognised by their first bytes."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""The DataFlow operator, through storages of the shape of DataFlow's own."""
+"""The DataFlow operator, with storages that work like DataFlow's own."""
 
 import json
 import math
@@ -28,7 +28,7 @@ WRITERS = {
 
 
 class StepStorage:
-    """Reads a file and writes the next step's, as DataFlow's FileStorage does."""
+    """A storage that reads a file and writes the next step's, like DataFlow's FileStorage."""
 
     def __init__(self, folder, rows, kind):
         self.kind, self.folder, self.step = kind, folder, 0
@@ -48,7 +48,7 @@ class StepStorage:
 
 
 class DummyStorage:
-    """Holds a dataframe, as DataFlow's of that name does."""
+    """A storage that holds a dataframe, like DataFlow's class of that name."""
 
     def __init__(self, rows):
         self.data = pandas.DataFrame(rows, dtype=object)
@@ -68,7 +68,7 @@ def evaluator():
 
 @pytest.fixture
 def in_folder(tmp_path, monkeypatch):
-    """A folder with a picture 1.png, as the current one."""
+    """Make a folder with a picture 1.png the current one and return it."""
     Image.open(PICTURES / "coffee.png").save(tmp_path / "1.png")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -103,7 +103,7 @@ def test_rows_that_cannot_be_scored_hold_null_and_the_reason(evaluator, in_folde
     assert [error for error in errors if isinstance(error, str)] == [
         "image: no such file: missing.png",
         "text: not a string: 'text' is null",
-        "image: not a path: 'image_path' is an object",
+        "image: not a path: 'image_path' is of type Image",
         "text: not a string: 'text' is null",
     ]
     assert json.loads(storage.data[["clip_score"]].to_json(orient="records"))[1] == {"clip_score": None}

@@ -1,4 +1,4 @@
-"""Runs that a full disk or an unexpected error ends."""
+"""Runs that end with a full disk or an unexpected error."""
 
 import resource
 import subprocess

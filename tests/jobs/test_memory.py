@@ -1,4 +1,4 @@
-"""Memory that hostile rows take, against that of an ordinary run."""
+"""Memory that hostile rows take, compared with an ordinary run."""
 
 import gzip
 import json
@@ -7,11 +7,13 @@ import threading
 
 import pytest
 import zstandard
-from helpers import MEBIBYTE, ROW, jsonl, parse_jsonl, resident_bytes, start_longclip_score
+from helpers import MEBIBYTE, ROW, jsonl, linux_only, parse_jsonl, resident_bytes, start_longclip_score
+
+pytestmark = linux_only
 
 
 def peak_bytes(checkpoint, lines, tmp_path, *arguments):
-    """The largest memory that a run over these lines took, and its rows."""
+    """Return the peak memory of a run over these lines, in bytes, and its rows."""
     out = tmp_path / "out.jsonl"
     with start_longclip_score("-m", checkpoint, "-o", out, *arguments) as process:
 
@@ -52,7 +54,7 @@ def test_rows_ahead_of_the_model_are_bounded_in_bytes(tiny_checkpoint, tmp_path,
 
 @pytest.mark.parametrize(("suffix", "compress"), [("gz", gzip.compress), ("zst", zstandard.compress)])
 def test_blank_lines_hold_back_no_row_and_no_memory(tiny_checkpoint, tmp_path, suffix, compress):
-    """The row is there while hundreds of millions of blank lines, from some kilobytes, are still being read."""
+    """The row is written while a few kilobytes are still expanding to billions of blank lines."""
     blank = compress(b"\n" * (8 * MEBIBYTE)) * 200
     (tmp_path / f"in.jsonl.{suffix}").write_bytes(compress(jsonl(ROW).encode()) + blank)
     with start_longclip_score(tmp_path / f"in.jsonl.{suffix}", "-m", tiny_checkpoint) as process:

@@ -1,4 +1,4 @@
-"""Runs that are killed, interrupted, starved and confused, and that lose no row."""
+"""Runs that are resumed: what is kept, compared, refused and scored again."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ from helpers import (
 
 
 def stop_midway(arguments, out, rows=40, **options):
-    """Starts a run on a pipe, gives it some rows and interrupts it once they are written."""
+    """Start a run on a pipe, write some rows to it and interrupt it once they are scored."""
     with start_longclip_score(*arguments, "-o", out, **options) as process:
         process.stdin.write(jsonl(*rows_of(rows)).encode())
         process.stdin.flush()
@@ -31,7 +31,7 @@ def stop_midway(arguments, out, rows=40, **options):
 
 @pytest.fixture(scope="module")
 def stopped_folder(tiny_checkpoint, tmp_path_factory):
-    """A folder with what a run on a pipe, interrupted after forty rows, has left."""
+    """Return a folder with the partial output of a run on a pipe, interrupted after forty rows."""
     folder = tmp_path_factory.mktemp("stopped")
     stop_midway(["-m", tiny_checkpoint], folder / "out.jsonl")
     return folder
@@ -141,10 +141,10 @@ def test_only_resume_leaves_a_complete_output_as_it_is(tiny_checkpoint, tmp_path
     assert again.returncode == 0
     assert b"nothing to do: out.jsonl is complete (5 rows, 0 of them failed)" in again.stderr
     assert (tmp_path / "out.jsonl").stat().st_ino == before.st_ino
-    afresh = longclip_score(*arguments, cwd=tmp_path)
-    assert b"5 rows in" in afresh.stderr
+    repeated = longclip_score(*arguments, cwd=tmp_path)
+    assert b"5 rows in" in repeated.stderr
     assert (tmp_path / "out.jsonl").stat().st_ino != before.st_ino
-    # A new input under the old name, as from cron, is no interrupted run but a new one.
+    # A new input with the old name, as cron produces, starts a new run.
     (tmp_path / "in.jsonl").write_text(jsonl(*rows_of(7)))
     assert b"7 rows in" in longclip_score(*arguments, "--resume", cwd=tmp_path).stderr
 

@@ -1,4 +1,4 @@
-"""The record of a run: what it compares, and what no run has written."""
+"""The record of a run: what it compares, and files that are not a record."""
 
 import json
 import re
@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from longclip_cli import __version__
+from longclip_cli.errors import OutputError
 from longclip_cli.jobs.resume import result_of
 from longclip_cli.jobs.run_record import RunRecord, is_record, read_object, read_record, write_record
 from longclip_cli.storage.target_file import open_output
@@ -39,7 +40,7 @@ def test_a_run_that_needed_no_model_matches_any_model():
 
 @pytest.fixture(scope="module")
 def interrupted(tiny_checkpoint, tmp_path_factory):
-    """A folder with what a run has left that stopped at its fourth row, and its arguments."""
+    """Return a folder with the partial output of a run that stopped at its fourth row, and its arguments."""
     folder = tmp_path_factory.mktemp("interrupted")
     (folder / "in.jsonl").write_text(jsonl(*ROWS, {"image_path": "missing.png", "text": "No cat"}))
     arguments = ("in.jsonl", "-m", tiny_checkpoint, "-b", 1, "-o", "o.jsonl", "--image-root", folder)
@@ -49,7 +50,7 @@ def interrupted(tiny_checkpoint, tmp_path_factory):
 
 @pytest.fixture
 def resume(interrupted, tmp_path):
-    """A way to resume that run once its partial output and record are replaced by these."""
+    """Return a function that resumes that run with a changed partial output or record."""
     folder, arguments = interrupted
 
     def run(partial=None, record=None, **streams):
@@ -124,7 +125,7 @@ def test_rows_lost_in_a_power_cut_are_scored_again(resume, interrupted, tmp_path
 
 
 def test_rows_after_the_last_recorded_hash_are_kept(tmp_path):
-    """As a kill leaves them."""
+    """A killed run leaves such rows."""
     leave_partial(tmp_path / "o.jsonl", b"one\n")
     with (tmp_path / "o.jsonl.partial").open("ab") as file:
         file.write(b"two\nthr")
@@ -138,7 +139,7 @@ def test_rows_after_the_last_recorded_hash_are_kept(tmp_path):
 
 
 def test_a_hash_of_lost_rows_does_not_stop_the_next_resume(tmp_path):
-    """Scored again, on a GPU, they may differ in the last digit."""
+    """Rows that a GPU scores again may differ in the last digit."""
     leave_partial(tmp_path / "o.jsonl", b"one\ntwo\n")
     with (tmp_path / "o.jsonl.partial").open("ab") as file:
         file.truncate(6)
@@ -149,7 +150,7 @@ def test_a_hash_of_lost_rows_does_not_stop_the_next_resume(tmp_path):
 
 
 def test_the_hash_is_recorded_every_ten_seconds(tmp_path, monkeypatch):
-    """Every ten seconds; a row takes four here."""
+    """A row takes four seconds here."""
     clock = iter(range(0, 1000, 4))
     monkeypatch.setattr("longclip_cli.storage.target_file.monotonic", lambda: next(clock))
     recorded = []
@@ -169,11 +170,12 @@ NOT_RECORDS = ["", "[]", "{}", "1", "\0", '{"input": 1', '"version output_format
 
 
 @pytest.mark.parametrize("content", NOT_RECORDS, ids=lambda content: f"{len(content)}: {content[:10]}")
-def test_a_record_that_cannot_be_read_is_refused_and_named(resume, tmp_path, content):
-    run = resume(record=lambda _: content)
-    assert run.returncode == 1
-    assert b"o.jsonl.run.json: it is not the record of a run" in run.stderr
-    assert (tmp_path / "o.jsonl.partial").read_bytes().count(b"\n") == 4
+def test_a_record_that_cannot_be_read_is_refused_and_named(tmp_path, content):
+    leave_partial(tmp_path / "o.jsonl", b"one\n")
+    (tmp_path / "o.jsonl.run.json").write_text(content)
+    with pytest.raises(OutputError, match=r"o\.jsonl\.run\.json: it is not the record of a run"):
+        open_output(str(tmp_path / "o.jsonl")).__enter__()
+    assert (tmp_path / "o.jsonl.partial").read_bytes() == b"one\n"
 
 
 def test_a_record_with_unknown_fields_is_refused_and_named(resume):

@@ -81,7 +81,7 @@ def test_a_run_stopped_at_random_and_resumed_has_each_row_once(
         process.stderr.close()
     assert stopped >= stops // 2, "too few runs were stopped before their end"
     is_complete = out.exists()
-    # `input` makes a pipe, as the runs before had it where the source is one.
+    # `input` is a pipe, as in the runs before if the source is a pipe.
     final = longclip_score(*arguments, "--summary", tmp_path / "s.json", input=long_input.read_bytes())
     assert final.returncode == 3, final.stderr
     assert is_complete or json.loads((tmp_path / "s.json").read_text())["kept"] > 0
@@ -104,14 +104,14 @@ def test_an_interrupted_run_keeps_its_rows_and_names_resume(tiny_checkpoint, tmp
 
 
 def test_a_second_interrupt_stops_within_a_batch(base_checkpoint, tmp_path):
-    for number in range(200):  # no two alike, or they would be scored in no time
+    for number in range(200):  # unique images: the cache would make others too fast
         Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / f"{number}.png")
     arguments = ("-m", base_checkpoint, "-b", 64, "-o", tmp_path / "out.jsonl", "--image-root", tmp_path)
     rows = [{"image_path": f"{number}.png", "text": "A red square."} for number in range(200)]
     (tmp_path / "in.jsonl").write_text(jsonl(*rows))
     with start_longclip_score(tmp_path / "in.jsonl", *arguments) as process:
         wait_until((tmp_path / "out.jsonl.partial").exists, process)
-        time.sleep(4)  # it takes many times as long over its first rows
+        time.sleep(4)  # the first rows take much longer
         process.send_signal(signal.SIGINT)
         time.sleep(0.05)
         process.send_signal(signal.SIGINT)

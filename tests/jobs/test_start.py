@@ -1,4 +1,4 @@
-"""What an input's first rows show before the model is loaded."""
+"""Errors that the first rows show before the model is loaded."""
 
 import json
 
@@ -18,7 +18,7 @@ NOT_ROWS = {
 @pytest.mark.parametrize("to", ["file", "stdout"])
 @pytest.mark.parametrize("kind", NOT_ROWS)
 def test_an_input_without_a_row_fails_and_is_named(kind, to, tmp_path):
-    """The model does not exist, so it is not looked for either."""
+    """The model does not exist, so a run that looked for it would fail differently."""
     (tmp_path / "in.jsonl").write_bytes(NOT_ROWS[kind])
     output = ("-o", "out.jsonl") if to == "file" else ()
     run = longclip_score("in.jsonl", *output, "-m", "missing.pt", cwd=tmp_path)
@@ -29,7 +29,7 @@ def test_an_input_without_a_row_fails_and_is_named(kind, to, tmp_path):
 
 
 def test_many_lines_without_a_row_leave_no_output(tiny_checkpoint, tmp_path):
-    """More lines than are looked at before the model is loaded, and of two kinds, so that they do not fail alike."""
+    """More lines than are checked before the model is loaded, of two kinds, so that they fail differently."""
     (tmp_path / "in.jsonl").write_bytes(b"A cat\n[]\n" * 100)
     run = longclip_score("in.jsonl", "-o", "out.jsonl", "-m", tiny_checkpoint, cwd=tmp_path)
     assert run.returncode == 1
@@ -69,7 +69,7 @@ def test_lines_that_are_not_json_are_not_blamed_on_keys(tiny_checkpoint):
 
 
 def test_a_resumed_run_does_not_stop_if_all_new_rows_fail(tiny_checkpoint, tmp_path):
-    """Once rows are kept, failures that follow are not taken for a wrong command."""
+    """If rows were kept, the command cannot be wrong."""
     good = jsonl(*[ROW | {"id": i} for i in range(3)])
     bad = jsonl(*[{"img": "rgb.png"}] * 150)
     (tmp_path / "in.jsonl").write_text(bad + good)

@@ -1,4 +1,4 @@
-"""The network's arithmetic, against the original's scores."""
+"""The network's arithmetic, compared with the original's scores."""
 
 import pytest
 import torch
@@ -6,6 +6,7 @@ from helpers import CPU, IMAGES, golden_rows, golden_score
 from torch.nn import functional as F
 
 from longclip_cli.checkpoints.load import load_model
+from longclip_cli.models.clip import scores_from_cosines
 from longclip_cli.models.tokenizer import tokenize
 from longclip_cli.pipeline.images import load_image
 
@@ -52,7 +53,8 @@ def test_silu_with_a_scale_around_it_is_quick_gelu(model, weights):
     x = torch.randn(1, model.sizes.text.width, generator=torch.Generator().manual_seed(0))
     block = {key.removeprefix(f"{name}."): value for key, value in weights.items() if key.startswith(f"{name}.")}
     value = F.linear(F.layer_norm(x, x.shape[-1:], block["ln_1.weight"], block["ln_1.bias"]), *of_value(block))
-    y = x + F.linear(value, block["attn.out_proj.weight"], block["attn.out_proj.bias"])  # one position sees itself
+    # A single position attends to itself.
+    y = x + F.linear(value, block["attn.out_proj.weight"], block["attn.out_proj.bias"])
     hidden = F.layer_norm(y, x.shape[-1:], block["ln_2.weight"], block["ln_2.bias"])
     hidden = F.linear(hidden, block["mlp.c_fc.weight"], block["mlp.c_fc.bias"])
     hidden = hidden * torch.sigmoid(1.702 * hidden)
@@ -61,7 +63,7 @@ def test_silu_with_a_scale_around_it_is_quick_gelu(model, weights):
 
 
 def of_value(block):
-    """Weight and bias of the value, the last third of the projection."""
+    """Return weight and bias of the value, the last third of the projection."""
     return block["attn.in_proj_weight"].chunk(3)[2], block["attn.in_proj_bias"].chunk(3)[2]
 
 
@@ -80,3 +82,7 @@ def test_any_size_is_read_from_the_shapes(checkpoint_maker, tmp_path, sizes):
     side = sizes["image_size"]
     assert model.encode_image(torch.zeros(2, 3, side, side, dtype=torch.uint8)).shape == (2, sizes["embed_dim"])
     assert model.encode_text([torch.tensor([[49406, 49407]])], torch.tensor([2])).shape == (1, sizes["embed_dim"])
+
+
+def test_a_score_is_never_outside_zero_and_one():
+    assert scores_from_cosines(torch.tensor([1.0000002, -1.0000002, 0.0])).tolist() == [1.0, 0.0, 0.5]

@@ -1,4 +1,4 @@
-"""Token ids, against the original's."""
+"""Token ids, compared with the original's."""
 
 import html
 import random
@@ -49,7 +49,7 @@ def test_repairs_that_are_skipped_would_not_change_plain_text(text):
 
 
 def seeded_texts(count, lengths):
-    """Texts of words, numbers, accents, emoji, entities and odd white space."""
+    """Yield texts of words, numbers, accents, emoji, entities and unusual white space."""
     rng = random.Random(1)
     words = "a", "cat", "Straße", "naïve", "é", "日本語", "🙂"
     pieces = [*words, "&amp;", "&lt;b&gt;", "12345", "'s", "—", "…", "\xa0", "\u3000"]
@@ -58,8 +58,8 @@ def seeded_texts(count, lengths):
 
 
 def test_no_text_below_the_limits_changes(monkeypatch):
-    """Dropped text is far beyond the context length: half the limits give the same tokens."""
-    texts = list(seeded_texts(300, [1, 10, 100, 1000, 20_000]))
+    """The limits drop only what the network would not read: half the limits give the same tokens."""
+    texts = list(seeded_texts(100, [1, 10, 100, 1000, 20_000]))
     before = [tokenize(text, 248) for text in texts]
     monkeypatch.setattr(tokenizer, "MOST_RAW_CHARACTERS", 60_000)
     monkeypatch.setattr(tokenizer, "MOST_CLEAN_CHARACTERS", 30_000)

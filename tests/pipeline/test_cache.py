@@ -1,4 +1,4 @@
-"""The bounded memory of what was used last."""
+"""The cache of recently used images and texts."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +34,7 @@ def test_a_value_in_progress_is_shared_and_blocks_nobody():
         first = pool.submit(memory.recall, "key", make)
         while not made:
             pass
-        second = memory.recall("key", make)  # returns although the first is still at it
+        second = memory.recall("key", make)  # returns before the first is done
         assert not second.done()
         go_on.set()
         assert first.result(TIMEOUT).result() == second.result(TIMEOUT) == "made"
@@ -49,4 +49,4 @@ def test_a_failure_reaches_its_waiters_and_is_not_kept():
 
     with pytest.raises(ValueError, match="broken"):
         memory.recall("key", fail).result()
-    assert memory.recall("key", lambda: "mended").result() == "mended"
+    assert memory.recall("key", lambda: "repaired").result() == "repaired"

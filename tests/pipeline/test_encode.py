@@ -1,4 +1,4 @@
-"""Batches of images and texts, and devices whose memory is too small for them."""
+"""Batches of images and texts, also on devices with too little memory."""
 
 import itertools
 import threading
@@ -83,7 +83,7 @@ def test_text_batches_hold_each_text_once_within_their_limits(lengths, positions
         sum(sizes) <= positions or len(batch) == len(batch[0]) == 1
         for batch, sizes in zip(batches, padded, strict=True)
     )
-    # No batch could have taken in the first group of the next.
+    # No batch has room for the first group of the next.
     assert all(sum(sizes) + after[0] > positions for sizes, after in itertools.pairwise(padded))
     for group, size in zip(groups, itertools.chain.from_iterable(padded), strict=True):
         assert size - sum(len(token_ids) for _, token_ids in group) <= worth_a_group
@@ -183,7 +183,7 @@ def test_other_errors_while_loading_are_raised_unchanged(monkeypatch):
 
 @pytest.mark.parametrize("name", ["encode_images", "encode_texts"])
 def test_out_of_memory_for_the_features_halves_the_batch(model, monkeypatch, name):
-    """The features of all items are put together after the last batch."""
+    """The features of all items are stacked after the last batch."""
     items = random_images(5) if name == "encode_images" else [load_text(str(number), 248) for number in range(5)]
     stack, errors = torch.stack, [torch.OutOfMemoryError("CUDA out of memory")]
 

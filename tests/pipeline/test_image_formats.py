@@ -19,7 +19,7 @@ NOISE = Image.effect_noise((64, 64), 100).convert("RGB")
 
 
 def with_tag(tiff, tag, value):
-    """A little-endian TIFF with the value of a tag of its first directory replaced."""
+    """Return a little-endian TIFF with the value of a tag in its first directory replaced."""
     content = bytearray(tiff)
     (directory,) = struct.unpack_from("<I", content, 4)
     (count,) = struct.unpack_from("<H", content, directory)
@@ -30,7 +30,7 @@ def with_tag(tiff, tag, value):
 
 
 def error_of(tmp_path, content):
-    """The error of a file of these bytes."""
+    """Return the error of a file with these bytes."""
     (tmp_path / "a").write_bytes(content)
     with pytest.raises(RowError) as failure:
         load_image(tmp_path / "a", 32)
@@ -38,19 +38,19 @@ def error_of(tmp_path, content):
 
 
 def bmp_rle8(width, height, codes):
-    """A run-length encoded BMP."""
+    """Return a run-length encoded BMP."""
     offset = 14 + 40 + 1024
     header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, len(codes), 0, 0, 256, 0)
     return b"BM" + struct.pack("<IHHI", offset + len(codes), 0, 0, offset) + header + bytes(1024) + codes
 
 
 def qoi(width, height):
-    """A QOI header and one pixel."""
+    """Return a QOI header and one pixel."""
     return b"qoif" + struct.pack(">IIBB", width, height, 3, 0) + b"\xfe\1\2\3" + bytes(7) + b"\1"
 
 
 def icon(width, height):
-    """An icon with one PNG, which its directory calls 256 x 256."""
+    """Return an icon with one PNG, listed as 256 x 256 in its directory."""
     png = encoded_image(Image.new("1", (width, height)), "PNG")
     return struct.pack("<HHHBBBBHHII", 0, 1, 1, 0, 0, 0, 0, 1, 32, len(png), 22) + png
 
@@ -77,7 +77,7 @@ def test_a_png_without_its_end_chunk_is_an_error(tmp_path):
 
 
 def test_decoders_write_nothing_to_standard_error(tmp_path):
-    """Messages of libtiff and of Pillow would go past -q, naming no file."""
+    """Messages of libtiff and Pillow would ignore -q and name no file."""
     lzw = encoded_image(NOISE, "TIFF", compression="tiff_lzw")
     files = {
         "good.tif": lzw,
@@ -150,14 +150,14 @@ def test_ascii_pixels_are_not_read(tmp_path, magic):
 
 @pytest.mark.parametrize("bytes_per_channel", [1, 2])
 def test_sgi_files_of_any_size_are_read(tmp_path, bytes_per_channel):
-    """Pillow has a decoder in Python for 16 bits; it has no loop over pixels."""
+    """Pillow's decoder for 16 bits is in Python, but does not loop over pixels."""
     header = struct.pack(">HBBHHHH", 474, 0, bytes_per_channel, 2, 2001, 2000, 1).ljust(512, b"\0")
     (tmp_path / "a").write_bytes(header + b"\x80" * (2001 * 2000 * bytes_per_channel))
     assert load_image(tmp_path / "a", 32).unique().tolist() == [128]
 
 
 def test_an_icon_of_a_large_picture_is_an_error(tmp_path):
-    """Pillow decodes an icon when it opens it, before a limit could be checked."""
+    """Pillow decodes an icon while opening it, before a limit can be checked."""
     (tmp_path / "a").write_bytes(icon(1024, 1024))
     assert load_image(tmp_path / "a", 32).shape == (3, 32, 32)
     expected = "image: cannot be decoded: a (an icon with a picture of 1025 x 10 pixels)"

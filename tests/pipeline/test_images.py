@@ -21,7 +21,7 @@ from longclip_cli.pipeline.pixels import to_pixels
 
 @pytest.fixture
 def pixel_limit():
-    """Puts Pillow's limit, and what it does there, back as they were."""
+    """Restore Pillow's limit and its warnings after the test."""
     before = Image.MAX_IMAGE_PIXELS
     with warnings.catch_warnings():
         yield
@@ -98,7 +98,7 @@ def test_a_mutated_file_is_decoded_or_a_row_error(tmp_path_factory, data):
         with pytest.raises(RowError, match=r"^image: "):
             load_image(path, 32)
     else:
-        with suppress(RowError):  # that may be a damage which only the conversion to RGB meets
+        with suppress(RowError):  # only the conversion to RGB may find the damage
             assert load_image(path, 32).shape == (3, 32, 32)
 
 
@@ -129,7 +129,7 @@ def test_fast_decoding_gives_the_network_s_size_for_any_image(tmp_path_factory, 
 
 
 def picture_of_lines(width, height):
-    """Black on white, such that roundings show."""
+    """Return a picture of lines, in which rounding shows."""
     picture = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(picture)
     for step in range(0, width + height, 7):

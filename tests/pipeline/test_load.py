@@ -80,7 +80,7 @@ def test_an_entity_that_python_refuses_is_a_row_error(text):
 
 
 class RustPanic(BaseException):
-    """What tokenizers raises if its Rust code panics."""
+    """The kind of exception that tokenizers raises if its Rust code panics."""
 
 
 @pytest.mark.parametrize("error", [RuntimeError("no"), RustPanic("no"), RecursionError("no"), AssertionError("no")])

@@ -20,12 +20,12 @@ BIG_ENDIAN_RAMP = Image.frombytes("I;16B", (256, 256), struct.pack(">65536H", *V
 
 
 def reopened(image, kind, **options):
-    """An image, written and read."""
+    """Return an image after writing and reading it."""
     return Image.open(io.BytesIO(encoded_image(image, kind, **options)))
 
 
 def grey_tiff(bits, data, width):
-    """A TIFF with one row of grey."""
+    """Return a TIFF with one row of grey."""
     tags = [(256, width), (257, 1), (258, bits), (259, 1), (262, 1), (273, 8), (277, 1), (278, 1), (279, len(data))]
     entries = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in tags)
     return b"II*\0" + struct.pack("<I", 8 + len(data)) + data + struct.pack("<H", len(tags)) + entries + bytes(4)

@@ -74,7 +74,7 @@ def test_no_more_rows_are_loaded_ahead_than_asked_for():
         chunks = rows.chunks(3, 3)
         next(chunks)
         time.sleep(0.2)
-        # Three were taken, five wait in the queue, and one waits for its place there.
+        # Three were taken, five are in the queue, and one waits to enter it.
         assert len(loaded) <= 3 + 5 + 1
 
 
@@ -129,7 +129,7 @@ def test_chunks_grow_from_the_first_to_the_most():
 
 
 def test_rows_over_the_budget_wait_for_the_caller_to_release():
-    """Two rows fit, and a chunk would hold ten: what has arrived is given out, so that it can be released."""
+    """Two rows fit and a chunk would hold ten, so smaller chunks are given out and can be released."""
     budget, read = MemoryBudget(limit=40), []
 
     def source():
@@ -137,7 +137,7 @@ def test_rows_over_the_budget_wait_for_the_caller_to_release():
             read.append(row.number)
             yield row
 
-    with prefetch(source(), budget=budget, pixel_bytes=8) as rows:  # a row holds 2 + 8 bytes, and half of 40 is there
+    with prefetch(source(), budget=budget, pixel_bytes=8) as rows:  # a row holds 2 + 8 bytes, and rows may hold 20
         received = []
         for chunk in rows.chunks(10, 10):
             assert len(chunk) <= 2
@@ -163,7 +163,7 @@ def test_a_pause_flushes_the_rows_before_it():
 
 
 def test_closing_ends_a_reader_whose_input_fails():
-    """With room for one row the reader waits to put the error into the queue, and then the end."""
+    """If the queue holds one row, the reader waits to put the error into it, and then the end."""
 
     def source():
         yield from rows_of(1)

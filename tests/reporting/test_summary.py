@@ -3,18 +3,17 @@
 import json
 
 import pytest
+from helpers import jsonl_row
 from hypothesis import given
 from hypothesis import strategies as st
 
 from longclip_cli.errors import OutputError, RowError
-from longclip_cli.formats.jsonl import Record
-from longclip_cli.pipeline.score import ScoredRow
 from longclip_cli.reporting.summary import Summary
-from longclip_cli.storage.source import Line
+from longclip_cli.rows import ScoredRow
 
 
 def row(result, is_cut=False):
-    return ScoredRow(Record(Line(1, b"{}", 0), {}), result, is_cut)
+    return ScoredRow(jsonl_row(), result, is_cut)
 
 
 def summary_of(*results):

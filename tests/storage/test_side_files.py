@@ -1,4 +1,4 @@
-"""Files of a run that would overwrite each other, or what is not the tool's own."""
+"""Files of a run that would overwrite each other, or files of other programs."""
 
 import os
 from pathlib import Path
@@ -36,7 +36,7 @@ def test_a_summary_that_is_a_file_of_the_output_is_refused(folder, spelling, suf
 
 
 def test_the_command_refuses_such_a_summary(folder):
-    """The second is the file behind standard output."""
+    """The second summary is the file that standard output goes to."""
     for line in ("-o o.jsonl --summary sub/../o.jsonl", "--summary all.txt > all.txt"):
         run = shell(folder, f"score in.jsonl -m missing.pt {line}")
         assert run.returncode == 2

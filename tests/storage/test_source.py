@@ -33,7 +33,7 @@ def test_lines_have_numbers_and_offsets_and_blank_ones_are_skipped(tmp_path):
 def test_a_compressed_file_gives_the_lines_of_its_content(tmp_path, suffix):
     compress = COMPRESSORS[suffix]
     path = tmp_path / f"a.jsonl{suffix}"
-    # Compressed files may be joined; people do that with shards.
+    # People join compressed shards with cat.
     path.write_bytes(compress(CONTENT[:1000]) + compress(CONTENT[1000:]))
     lines = read(path)
     assert b"".join(line.content for line in lines) == CONTENT

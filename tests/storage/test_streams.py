@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import ROW, jsonl, parse_jsonl, shell
+from helpers import ROW, jsonl, linux_only, parse_jsonl, shell
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -68,6 +68,7 @@ def test_an_open_descriptor_is_written_to_at_its_position(folder, tiny_checkpoin
     assert {path.name for path in folder.iterdir()} == {"in.jsonl", "all.txt", "link"}
 
 
+@linux_only
 def test_a_descriptor_of_a_different_process_is_appended_to(folder, tiny_checkpoint):
     run = shell(folder, f"exec >> all.txt; score in.jsonl -m {tiny_checkpoint} -q -o /proc/$$/fd/1")
     assert run.returncode == 0
@@ -90,7 +91,7 @@ def test_rows_are_not_appended_to_their_input_by_any_name(folder):
 
 
 def test_a_descriptor_that_the_caller_did_not_open_is_refused(folder):
-    """The number is that of the input, or of the pipe that signals are read from."""
+    """The command itself opens such numbers, for its input and for signals."""
     for number in (3, 4, 5):
         run = shell(folder, f"score -m missing.pt in.jsonl -o /dev/fd/{number} 3>&- 4>&- 5>&-")
         assert run.returncode == 1
@@ -103,6 +104,7 @@ def test_resume_needs_an_output_that_is_a_file(folder):
     assert b"--resume needs an output file" in run.stderr
 
 
+@linux_only
 def test_a_descriptor_is_recognised_by_its_path_and_by_links(tmp_path):
     reading, writing = os.pipe()
     (tmp_path / "link").symlink_to(f"/dev/fd/{writing}")

@@ -1,11 +1,11 @@
-"""Standard output, and files that are there only once they are complete."""
+"""Standard output, and files that appear when they are complete."""
 
 import os
 import threading
 from dataclasses import replace
 
 import pytest
-from helpers import RECORD, leave_partial
+from helpers import RECORD, leave_partial, linux_only
 
 from longclip_cli.errors import OutputError, UsageError
 from longclip_cli.jobs.run_record import Completion
@@ -91,6 +91,7 @@ def test_a_second_run_on_one_output_is_refused(tmp_path):
     assert (tmp_path / "out.jsonl").read_text() == "one\n"
 
 
+@linux_only
 def test_a_full_disk_is_named():
     with Output("/dev/full") as output, pytest.raises(OutputError, match=r"cannot write /dev/full: No space left"):
         output.begin(None)

@@ -2,11 +2,15 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: test check docs stress demo bench clean
+.PHONY: test quick check docs stress demo bench clean
 
 # Run everything that a commit has to pass.
 test: check
 	$(BIN)/pytest -q
+
+# Run the tests that start no process, in about a minute.
+quick: $(INSTALLED)
+	$(BIN)/pytest -q -m 'not process and not stress'
 
 # Check lint, format, types and the links of the documentation.
 check: docs

@@ -1,13 +1,19 @@
-"""Checkpoints that the tests share."""
+"""Checkpoints that the tests share, and the mark of tests that start processes."""
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from types import CodeType, FunctionType
 
 import pytest
 import torch
-from helpers import load_checkpoint_maker
+from helpers import CPU, load_checkpoint_maker
 from safetensors.torch import save_file
+
+from longclip_cli.checkpoints.load import load_model
+from longclip_cli.models.clip import LongCLIP
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +33,12 @@ def checkpoint(weights, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("checkpoint") / "golden.pt"
     torch.save(weights, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def model(checkpoint) -> LongCLIP:
+    """The golden checkpoint's network."""
+    return load_model(str(checkpoint), CPU, torch.float32)
 
 
 @pytest.fixture(scope="session")
@@ -54,3 +66,31 @@ def base_checkpoint(checkpoint_maker, tmp_path_factory):
     torch.save(checkpoint_maker.longclip(1, embed_dim=512, image_size=224, patch=16, **sizes), path)
     yield path
     path.unlink()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test as `process` whose code, or that of its fixtures, comes to the module subprocess."""
+    for item in items:
+        fixtures = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
+        functions = [getattr(item, "function", None), *(found[-1].func for found in fixtures.values())]
+        if any(starts_process(function, set()) for function in functions):
+            item.add_marker("process")
+
+
+def starts_process(function: object, seen: set[object]) -> bool:
+    """Return whether a function names `subprocess`, itself or through the tests' functions that it names."""
+    function = getattr(function, "hypothesis", function)
+    function = getattr(function, "inner_test", function)
+    if not isinstance(function, FunctionType) or function in seen:
+        return False
+    seen.add(function)
+    named = [function.__globals__.get(name) for name in names_of(function.__code__)]
+    return subprocess in named or any(starts_process(other, seen) for other in named)
+
+
+def names_of(code: CodeType) -> Iterator[str]:
+    """Yield the global names in a function's code, and in that of the functions inside it."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from names_of(constant)

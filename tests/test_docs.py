@@ -6,15 +6,13 @@ import re
 import shutil
 import subprocess
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 import yaml
-from helpers import COMMAND, ENVIRONMENT, jsonl, longclip_score, parse_jsonl
+from helpers import COMMAND, ENVIRONMENT, ROOT, jsonl, longclip_score, parse_jsonl
 
 from longclip_cli import LongCLIPScorer, __version__
 
-ROOT = Path(__file__).parent.parent
 README, GUARANTEES = ROOT / "README.md", ROOT / "docs/guarantees.md"
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

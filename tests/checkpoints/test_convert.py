@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 import torch
-from helpers import COMMAND, ENVIRONMENT, GOLDEN, golden_rows
+from helpers import COMMAND, ENVIRONMENT, IMAGES, golden_rows
 from safetensors.torch import load_file, save_file
 
 from longclip_cli.scorer import LongCLIPScorer
@@ -19,7 +19,7 @@ def convert(*arguments):
 
 
 def scores(model):
-    paths = [GOLDEN / "images" / row["image_path"] for row in ROWS]
+    paths = [IMAGES / row["image_path"] for row in ROWS]
     return LongCLIPScorer.from_pretrained(str(model), "cpu", "fp32").score(paths, [row["text"] for row in ROWS])
 
 

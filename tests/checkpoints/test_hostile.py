@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 import torch
-from helpers import PICTURES, jsonl, longclip_score
+from helpers import CPU, ROW, jsonl, longclip_score
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
@@ -18,7 +18,6 @@ from longclip_cli.checkpoints.pickles import MOST_LEVELS, levels_of
 from longclip_cli.checkpoints.state_dict import weight_files
 from longclip_cli.errors import CheckpointError
 
-CPU = torch.device("cpu")
 INDEX = "model.safetensors.index.json"
 NESTED = b'{"a":' * 100_000
 PROJECTION = "text_projection"  # [64, 64] in the golden checkpoint
@@ -95,7 +94,7 @@ def test_weights_that_make_all_scores_alike_are_refused(tmp_path, weights, refus
     """Without the refusal most of these give every row one score, with status 0."""
     torch.save({key: change(w) if name in ("", key) else w for key, w in weights.items()}, tmp_path / "model.pt")
     assert message in refusal()
-    run = longclip_score("-m", tmp_path / "model.pt", "--image-root", PICTURES, input=jsonl({"text": "a"}))
+    run = longclip_score("-m", tmp_path / "model.pt", input=jsonl(ROW))
     assert (run.returncode, run.stdout) == (1, b"")
 
 
@@ -202,7 +201,7 @@ def test_a_deeply_nested_pickle_is_refused_unread(tmp_path, is_in_archive):
     else:
         before = (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})
         (tmp_path / "model.pt").write_bytes(b"".join(pickle.dumps(value, 2) for value in before) + nested)
-    run = longclip_score("-m", tmp_path / "model.pt", input=jsonl({"image_path": "a.png", "text": "a"}))
+    run = longclip_score("-m", tmp_path / "model.pt", input=jsonl(ROW))
     assert run.returncode == 1
     assert b"model.pt: refused, since its pickle is nested too deeply" in run.stderr
 

@@ -4,15 +4,13 @@ import json
 
 import pytest
 import torch
-from helpers import GOLDEN, LOSSY, golden_rows, longclip_score, parse_jsonl
+from helpers import CPU, GOLDEN, IMAGES, golden_rows, golden_score, longclip_score, parse_jsonl
 from safetensors.torch import load_file, save_file
 
 from longclip_cli.checkpoints.layouts import network_layout, original_layout, original_names
 from longclip_cli.checkpoints.load import load_model
 from longclip_cli.errors import CheckpointError
 from longclip_cli.scorer import LongCLIPScorer
-
-CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="session")
@@ -36,11 +34,10 @@ def plain_clip(weights, tmp_path_factory):
 
 
 def assert_scores_as(expected, model):
-    run = longclip_score("-m", model, GOLDEN / "pairs.jsonl", "--image-root", GOLDEN / "images", "--device", "cpu")
+    run = longclip_score("-m", model, GOLDEN / "pairs.jsonl", "--image-root", IMAGES, "--device", "cpu")
     assert run.returncode == 0
     for row, reference in zip(parse_jsonl(run.stdout), golden_rows(expected), strict=True):
-        error = 1e-4 if row["image_path"] in LOSSY else 2e-6
-        assert row["clip_score"] == pytest.approx(reference["clip_score"], abs=error), row["id"]
+        assert row["clip_score"] == golden_score(reference), row["id"]
 
 
 def test_the_transformers_port_of_longclip_scores_as_the_original(folders):

@@ -5,17 +5,14 @@ import subprocess
 import sys
 import zipfile
 from collections import defaultdict
-from pathlib import Path
 
 import pytest
-from helpers import longclip_score, parse_jsonl
+from helpers import EXAMPLES, ROOT, longclip_score, parse_jsonl
 
 from longclip_cli.checkpoints.load import find_checkpoint
 from longclip_cli.checkpoints.state_dict import read_state_dict
 from longclip_cli.models.tokenizer import tokenize
 
-ROOT = Path(__file__).parent.parent.parent
-EXAMPLES = ROOT / "examples"
 CLIP_CONTEXT_LENGTH = 77
 
 

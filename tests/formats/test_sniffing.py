@@ -5,19 +5,12 @@ import json
 import tarfile
 import zipfile
 
-import pyarrow as pa
-import pyarrow.parquet
 import pytest
+from helpers import parquet
 
 from longclip_cli.formats.sniffing import looks_like, seems_to_be
 
 ROWS = [{"image_path": "a.png", "text": "A cat"}] * 3
-
-
-def parquet() -> bytes:
-    file = io.BytesIO()
-    pa.parquet.write_table(pa.Table.from_pylist(ROWS), file)
-    return file.getvalue()
 
 
 def tar() -> bytes:
@@ -37,7 +30,7 @@ def zipped() -> bytes:
 @pytest.mark.parametrize(
     ("content", "kind"),
     [
-        (parquet(), "a Parquet file"),
+        (parquet(ROWS), "a Parquet file"),
         (tar(), "a tar file"),
         (zipped(), "a zip file"),
         (json.dumps(ROWS).encode(), "a JSON array"),

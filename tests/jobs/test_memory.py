@@ -7,10 +7,7 @@ import threading
 
 import pytest
 import zstandard
-from helpers import GOLDEN, jsonl, parse_jsonl, resident_bytes, start_longclip_score
-
-MEBIBYTE = 2**20
-ROW = {"image_path": str(GOLDEN / "images" / "rgb.png"), "text": "A cat"}
+from helpers import MEBIBYTE, ROW, jsonl, parse_jsonl, resident_bytes, start_longclip_score
 
 
 def peak_bytes(checkpoint, lines, tmp_path, *arguments):

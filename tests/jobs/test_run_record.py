@@ -5,18 +5,16 @@ import re
 from dataclasses import fields, replace
 
 import pytest
-from helpers import GOLDEN, jsonl, longclip_score, parse_jsonl
+from helpers import IMAGES, RECORD, TIME, jsonl, leave_partial, longclip_score, parse_jsonl
 from hypothesis import given
 from hypothesis import strategies as st
-from test_output import RECORD, leave_partial
 
 from longclip_cli import __version__
 from longclip_cli.jobs.resume import result_of
 from longclip_cli.jobs.run_record import RunRecord, is_record, read_object, read_record, write_record
 from longclip_cli.storage.target_file import open_output
 
-ROWS = [{"image_path": str(GOLDEN / "images" / "rgb.png"), "text": f"Cat {number}"} for number in range(3)]
-TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d"
+ROWS = [{"image_path": str(IMAGES / "rgb.png"), "text": f"Cat {number}"} for number in range(3)]
 INFORMS = {"model", "model_file", "device", "start", "end", "prefix", "completion"}
 
 

@@ -1,21 +1,9 @@
 """What an input's first rows show before the model is loaded."""
 
-import io
 import json
 
-import pyarrow as pa
-import pyarrow.parquet
 import pytest
-from helpers import GOLDEN, jsonl, longclip_score, parse_jsonl
-
-ROW = {"image_path": str(GOLDEN / "images" / "rgb.png"), "text": "A cat"}
-
-
-def parquet(rows: list[dict]) -> bytes:
-    file = io.BytesIO()
-    pa.parquet.write_table(pa.Table.from_pylist(rows), file)
-    return file.getvalue()
-
+from helpers import ROW, jsonl, longclip_score, parquet, parse_jsonl
 
 NOT_ROWS = {
     "UTF-16 text": jsonl(ROW).encode("utf-16"),

@@ -3,12 +3,11 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+from helpers import TIMEOUT
 from hypothesis import given
 from hypothesis import strategies as st
 
 from longclip_cli.pipeline.budget import MemoryBudget
-
-TIMEOUT = 10  # seconds, after which a test that waits has failed
 
 
 def test_rows_hold_half_of_the_budget_and_one_row_always():

@@ -4,12 +4,11 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from helpers import TIMEOUT
 from hypothesis import given
 from hypothesis import strategies as st
 
 from longclip_cli.pipeline.cache import Memory
-
-TIMEOUT = 10  # seconds, after which a test that waits has failed
 
 
 @given(st.lists(st.integers(0, 9), max_size=100), st.integers(1, 12))

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from helpers import CPU, TIMEOUT
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,13 +15,6 @@ from longclip_cli.errors import DeviceError
 from longclip_cli.pipeline.cache import ImageInput, TextInput
 from longclip_cli.pipeline.encode import CPU_LIMITS, GPU_LIMITS, BatchLimits, Encoder, text_batches
 from longclip_cli.pipeline.load import load_text
-
-CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def model(checkpoint):
-    return load_model(str(checkpoint), CPU, torch.float32)
 
 
 def random_images(count):
@@ -204,7 +198,7 @@ def test_out_of_memory_for_the_features_halves_the_batch(model, monkeypatch, nam
 
 
 def test_threads_that_fail_with_one_batch_size_halve_it_once(model, monkeypatch):
-    encode, all_have_failed = model.encode_image, threading.Barrier(4, timeout=60)
+    encode, all_have_failed = model.encode_image, threading.Barrier(4, timeout=TIMEOUT)
 
     def encode_few(batch):
         if len(batch) > 8:

@@ -1,12 +1,11 @@
 """Which image files are read, and what is checked before Pillow decodes them."""
 
 import errno
-import io
 import struct
 from pathlib import Path
 
 import pytest
-from helpers import GOLDEN, jsonl, longclip_score, parse_jsonl
+from helpers import IMAGES, encoded_image, jsonl, longclip_score, parse_jsonl
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -15,15 +14,8 @@ from longclip_cli.errors import ResourceError, RowError
 from longclip_cli.pipeline.image_formats import FORMATS, PNG_SIGNATURE, readable_formats
 from longclip_cli.pipeline.images import load_image
 
-RGB_PNG = (GOLDEN / "images" / "rgb.png").read_bytes()
+RGB_PNG = (IMAGES / "rgb.png").read_bytes()
 NOISE = Image.effect_noise((64, 64), 100).convert("RGB")
-
-
-def encoded(image, kind, **options):
-    """The bytes of an image file."""
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
 
 
 def with_tag(tiff, tag, value):
@@ -59,12 +51,12 @@ def qoi(width, height):
 
 def icon(width, height):
     """An icon with one PNG, which its directory calls 256 x 256."""
-    png = encoded(Image.new("1", (width, height)), "PNG")
+    png = encoded_image(Image.new("1", (width, height)), "PNG")
     return struct.pack("<HHHBBBBHHII", 0, 1, 1, 0, 0, 0, 0, 1, 32, len(png), 22) + png
 
 
 def test_a_png_with_zeros_in_its_data_is_an_error(tmp_path):
-    content = bytearray(encoded(NOISE, "PNG", compress_level=0))
+    content = bytearray(encoded_image(NOISE, "PNG", compress_level=0))
     content[2000:6096] = bytes(4096)
     assert error_of(tmp_path, content) == "image: cannot be decoded: a (wrong checksum in chunk 'IDAT')"
 
@@ -86,7 +78,7 @@ def test_a_png_without_its_end_chunk_is_an_error(tmp_path):
 
 def test_decoders_write_nothing_to_standard_error(tmp_path):
     """Messages of libtiff and of Pillow would go past -q, naming no file."""
-    lzw = encoded(NOISE, "TIFF", compression="tiff_lzw")
+    lzw = encoded_image(NOISE, "TIFF", compression="tiff_lzw")
     files = {
         "good.tif": lzw,
         "webp.tif": with_tag(lzw, 259, 50001),
@@ -107,14 +99,14 @@ def test_every_format_on_the_list_is_read(tmp_path):
     """Pillow can write all but two of them. The suffix of the file does not matter."""
     assert set(FORMATS) - set(readable_formats()) <= {"MPO", "AVIF"}  # the first is opened as JPEG
     for name in FORMATS.keys() & Image.SAVE.keys():
-        (tmp_path / "any.txt").write_bytes(encoded(NOISE, name))
+        (tmp_path / "any.txt").write_bytes(encoded_image(NOISE, name))
         assert load_image(tmp_path / "any.txt", 32).shape == (3, 32, 32), name
 
 
 @pytest.mark.parametrize("kind", ["BLP", "EPS", "ICNS", "IM", "MSP", "SPIDER", "XBM"])
 def test_a_format_that_is_not_on_the_list_is_not_read(tmp_path, kind):
     mode = {"BLP": "P", "MSP": "1", "SPIDER": "F", "XBM": "1"}.get(kind, "RGB")
-    content = encoded(NOISE.convert(mode), kind)
+    content = encoded_image(NOISE.convert(mode), kind)
     assert error_of(tmp_path, content) == "image: not an image format that can be read: a"
 
 

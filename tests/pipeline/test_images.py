@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 import torch
-from helpers import GOLDEN, PICTURES
+from helpers import IMAGES, PICTURES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFile
@@ -28,7 +28,7 @@ def pixel_limit():
 
 
 def test_pixels_are_channels_first_and_of_the_network_s_size():
-    pixels = load_image(GOLDEN / "images" / "wide.png", 112)
+    pixels = load_image(IMAGES / "wide.png", 112)
     assert pixels.shape == (3, 112, 112)
     assert pixels.dtype == torch.uint8
 
@@ -40,7 +40,7 @@ def test_the_centre_is_what_stays():
 
 
 def test_exif_rotation_is_not_applied():
-    path = GOLDEN / "images" / "exif_rotated.jpg"
+    path = IMAGES / "exif_rotated.jpg"
     with Image.open(path) as image:
         assert image.getexif().get(0x0112, 1) != 1
         assert torch.equal(load_image(path, 64), to_pixels(image.convert("RGB"), 64))
@@ -70,7 +70,7 @@ def test_a_file_that_may_not_be_read_says_so(monkeypatch):
 
     monkeypatch.setattr(Image, "open", refuse)
     with pytest.raises(RowError, match=r"image: cannot be read: .*photo.jpg \(Permission denied\)"):
-        load_image(GOLDEN / "images" / "photo.jpg", 112)
+        load_image(IMAGES / "photo.jpg", 112)
 
 
 def test_no_format_is_decoded_by_another_program():
@@ -84,7 +84,7 @@ def test_a_mutated_file_is_decoded_or_refused_as_a_row(tmp_path_factory, data):
     name = data.draw(
         st.sampled_from(["photo.jpg", "palette.png", "lossy.webp", "animated.gif", "photo.tif", "photo.bmp"])
     )
-    content = bytearray((GOLDEN / "images" / name).read_bytes())
+    content = bytearray((IMAGES / name).read_bytes())
     for position in data.draw(st.lists(st.integers(0, len(content) - 1), max_size=8)):
         content[position] = data.draw(st.integers(0, 255))
     del content[data.draw(st.integers(0, len(content))) :]
@@ -147,11 +147,9 @@ def test_fast_resizing_moves_some_values_and_none_by_much(size):
     assert difference.max() <= 2
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in (GOLDEN / "images").iterdir()))
+@pytest.mark.parametrize("name", sorted(path.name for path in (IMAGES).iterdir()))
 def test_fast_resizing_takes_every_kind_of_image(name):
-    exact, fast = (
-        load_image(GOLDEN / "images" / name, 112, ScoringOptions(fast_resize=fast)).int() for fast in (False, True)
-    )
+    exact, fast = (load_image(IMAGES / name, 112, ScoringOptions(fast_resize=fast)).int() for fast in (False, True))
     assert (exact - fast).abs().max() <= 2
 
 

@@ -5,6 +5,7 @@ import struct
 import zlib
 
 import pytest
+from helpers import encoded_image, png_chunk
 from PIL import Image
 
 from longclip_cli.errors import RowError
@@ -20,9 +21,7 @@ BIG_ENDIAN_RAMP = Image.frombytes("I;16B", (256, 256), struct.pack(">65536H", *V
 
 def reopened(image, kind, **options):
     """An image, written and read."""
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return Image.open(file)
+    return Image.open(io.BytesIO(encoded_image(image, kind, **options)))
 
 
 def grey_tiff(bits, data, width):
@@ -30,11 +29,6 @@ def grey_tiff(bits, data, width):
     tags = [(256, width), (257, 1), (258, bits), (259, 1), (262, 1), (273, 8), (277, 1), (278, 1), (279, len(data))]
     entries = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in tags)
     return b"II*\0" + struct.pack("<I", 8 + len(data)) + data + struct.pack("<H", len(tags)) + entries + bytes(4)
-
-
-def chunk(name, data):
-    """A chunk of a PNG."""
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
 @pytest.mark.parametrize(
@@ -76,6 +70,6 @@ def test_32_bit_pixels_are_an_error(tmp_path, mode, kind):
 
 def test_16_bit_colour_keeps_its_high_bytes():
     samples = struct.pack(">6H", 0x00FF, 0x80FF, 0xFFFF, 0x0100, 0x7FFF, 0xFE01)
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0))
-    png = PNG_SIGNATURE + header + chunk(b"IDAT", zlib.compress(b"\0" + samples)) + chunk(b"IEND", b"")
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0))
+    png = PNG_SIGNATURE + header + png_chunk(b"IDAT", zlib.compress(b"\0" + samples)) + png_chunk(b"IEND", b"")
     assert rgb_values(to_rgb(Image.open(io.BytesIO(png)))).flatten().tolist() == [0, 1, 128, 127, 255, 254]

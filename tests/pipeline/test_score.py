@@ -3,16 +3,14 @@
 import math
 
 import pytest
+from helpers import RECORD
 
 from longclip_cli.errors import RowError
-from longclip_cli.formats.jsonl import Record
 from longclip_cli.pipeline.cache import ImageInput, TextInput
 from longclip_cli.pipeline.load import LoadedRow, Pair
 from longclip_cli.pipeline.score import join
-from longclip_cli.storage.source import Line
 
 PAIR = Pair(ImageInput(None), TextInput(None, is_cut=True))
-RECORD = Record(Line(1, b"{}", 0), ())
 
 
 def test_scores_go_to_the_rows_that_have_no_error():

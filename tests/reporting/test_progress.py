@@ -3,11 +3,10 @@
 import json
 import os
 import re
-import subprocess
 import sys
 
 import pytest
-from helpers import ENVIRONMENT, GOLDEN, jsonl, longclip_score, shell
+from helpers import ROW, TIME, jsonl, longclip_score, run_python, shell
 
 from longclip_cli import __version__
 from longclip_cli.errors import RowError
@@ -17,10 +16,6 @@ from longclip_cli.reporting import progress
 from longclip_cli.reporting.progress import Progress
 from longclip_cli.reporting.summary import Summary
 from longclip_cli.storage.source import Line
-
-IMAGE = str(GOLDEN / "images" / "rgb.png")
-ROW = {"image_path": IMAGE, "text": "A cat"}
-TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d"
 
 
 def add(summary, count, result=0.5, content=b"{}\n"):
@@ -96,8 +91,7 @@ main()
     assert stopped.returncode == 1
     assert b"rows/s" not in stopped.stderr
     assert json.loads((tmp_path / "s.json").read_text())["rows_per_second"] is None
-    command = [sys.executable, "-c", program, *map(str, arguments), "--resume"]
-    run = subprocess.run(command, env=ENVIRONMENT, cwd=tmp_path, capture_output=True, check=False)
+    run = run_python(program, *arguments, "--resume", cwd=tmp_path)
     assert run.returncode == 3
     assert run.stdout.decode() == f"kept {len(jsonl(rows[0]))} of {len(jsonl(*rows))}\n"
 
@@ -222,12 +216,12 @@ def test_a_signal_after_the_last_row_changes_no_status(tiny_checkpoint, tmp_path
     (tmp_path / "in.jsonl").write_text(jsonl(ROW))
     kill = f"""
 import os, signal
-from longclip_cli.cli.score import score as cli
+from longclip_cli.cli import score as cli
 from longclip_cli.reporting.summary import Summary
 def kill(kill=os.kill, pid=os.getpid()): kill(pid, {15})
 """
-    command = [sys.executable, "-c", f"{kill}{when}\ncli.main()", "in.jsonl", "-m", tiny_checkpoint, "-o", "o.jsonl"]
+    command = (f"{kill}{when}\ncli.main()", "in.jsonl", "-m", tiny_checkpoint, "-o", "o.jsonl")
     for arguments in (["--summary", "s.json"], ["--resume"]):  # the second finds nothing to do
-        run = subprocess.run([*command, *arguments], env=ENVIRONMENT, cwd=tmp_path, capture_output=True, check=False)
+        run = run_python(*command, *arguments, cwd=tmp_path)
         assert run.returncode == status, run.stderr
         assert (tmp_path / "o.jsonl").read_bytes().count(b"\n") == 1

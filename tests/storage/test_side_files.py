@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from helpers import jsonl, longclip_score, shell
+from helpers import MISSING, jsonl, longclip_score, shell
 
 from longclip_cli.checkpoints.convert import convert_checkpoint
 from longclip_cli.errors import OutputError, UsageError
@@ -14,13 +14,12 @@ from longclip_cli.storage.source import open_input
 from longclip_cli.storage.target_file import open_output
 
 SIDE_FILES = (".partial", ".partial.lock", ".run.json")
-ROW = {"image_path": "missing.png", "text": "A cat"}
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "in.jsonl").write_text(jsonl(ROW))
+    (tmp_path / "in.jsonl").write_text(jsonl(MISSING))
     (tmp_path / "sub").mkdir()
     return tmp_path
 
@@ -46,13 +45,13 @@ def test_the_command_refuses_such_a_summary(folder):
 
 @pytest.mark.parametrize("suffix", SIDE_FILES)
 def test_an_input_with_a_side_file_s_name_is_refused_and_stays(folder, suffix):
-    (folder / f"d.jsonl{suffix}").write_text(jsonl(ROW))
+    (folder / f"d.jsonl{suffix}").write_text(jsonl(MISSING))
     os.link(folder / f"d.jsonl{suffix}", folder / "hard link.jsonl")
     for name in (f"d.jsonl{suffix}", "hard link.jsonl"):
         run = longclip_score(name, "-m", "none.pt", "-o", "d.jsonl")
         assert run.returncode == 2
         assert f"d.jsonl{suffix}, which is the input itself" in run.stderr.decode()
-    assert (folder / f"d.jsonl{suffix}").read_text() == jsonl(ROW)
+    assert (folder / f"d.jsonl{suffix}").read_text() == jsonl(MISSING)
 
 
 @pytest.mark.parametrize("suffix", SIDE_FILES)

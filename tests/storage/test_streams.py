@@ -5,13 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import GOLDEN, jsonl, parse_jsonl, shell
+from helpers import ROW, jsonl, parse_jsonl, shell
 from hypothesis import given
 from hypothesis import strategies as st
 
 from longclip_cli.storage.streams import descriptor_of, is_inherited
-
-ROW = {"image_path": str(GOLDEN / "images" / "rgb.png"), "text": "A cat"}
 
 
 @pytest.fixture
@@ -47,10 +45,10 @@ def test_closed_streams_that_are_not_needed_change_nothing(folder, tiny_checkpoi
     assert run.stdout == b""
 
 
-@pytest.mark.parametrize("command", ["cli", "convert_cli"])
+@pytest.mark.parametrize("command", ["score", "convert"])
 def test_no_file_gets_the_number_of_a_closed_stream(folder, command):
     """The exit status is the number of the first file that the command would open."""
-    program = f"import os; from longclip_cli import {command} as c; c.app = lambda: os._exit(os.open('.', 0)); c.main()"
+    program = f"import os, longclip_cli.cli.{command} as c; c.app = lambda: os._exit(os.open('.', 0)); c.main()"
     assert shell(folder, f'score -c "{program}" <&- >&- 2>&-', sys.executable).returncode > 2
 
 

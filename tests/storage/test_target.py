@@ -5,16 +5,14 @@ import threading
 from dataclasses import replace
 
 import pytest
+from helpers import RECORD, leave_partial
 
 from longclip_cli.errors import OutputError, UsageError
-from longclip_cli.jobs.run_record import Completion, RunRecord
+from longclip_cli.jobs.run_record import Completion
 from longclip_cli.storage.side_files import check_output, side_files
 from longclip_cli.storage.source import open_input
 from longclip_cli.storage.target import Output
 from longclip_cli.storage.target_file import open_output
-
-COMPARED = ("in.jsonl", "image_path", "text", "clip_score", "/", "9", "off", "off", "1", "0")
-RECORD = RunRecord(*COMPARED, model="model", start="2026-01-01T00:00:00+00:00", model_hash="hash", precision="fp32")
 
 
 def write(path, content, record=RECORD):
@@ -22,13 +20,6 @@ def write(path, content, record=RECORD):
         output.begin(record)
         output.write(content)
         output.complete(rows=1, failed=0)
-
-
-def leave_partial(path, content, record=RECORD):
-    with pytest.raises(ZeroDivisionError), open_output(str(path)) as output:
-        output.begin(record)
-        output.write(content)
-        raise ZeroDivisionError
 
 
 def test_a_file_takes_its_name_when_all_is_written(tmp_path):

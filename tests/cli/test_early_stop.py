@@ -1,0 +1,57 @@
+"""Runs that failed rows stop, and what is said about failed rows."""
+
+import pytest
+from helpers import MISSING, ROW, jsonl, longclip_score, parse_jsonl
+
+
+def test_too_many_failed_rows_stop_the_run(tiny_checkpoint, tmp_path):
+    rows = [ROW, *[MISSING] * 3] * 500
+    run = longclip_score(
+        "-m", tiny_checkpoint, "-b", 1, "--max-errors", 10, "-o", "o.jsonl", input=jsonl(*rows), cwd=tmp_path
+    )
+    assert run.returncode == 1
+    assert b"rows have failed (--max-errors 10)" in run.stderr
+    assert not (tmp_path / "o.jsonl").exists()
+    written = parse_jsonl((tmp_path / "o.jsonl.partial").read_bytes())
+    assert 14 <= len(written) < len(rows)
+    assert [row["image_path"] for row in written] == [row["image_path"] for row in rows[: len(written)]]
+    assert f"what is done is in {tmp_path}/o.jsonl.partial; run the same command with --resume" in run.stderr.decode()
+
+
+def test_as_many_failed_rows_as_allowed_do_not_stop_the_run(tiny_checkpoint):
+    run = longclip_score("-m", tiny_checkpoint, "--max-errors", 2, input=jsonl(MISSING, ROW, MISSING))
+    assert run.returncode == 3
+
+
+def test_a_run_whose_first_hundred_rows_fail_alike_stops_and_shows_the_fields(tiny_checkpoint):
+    rows = [{"id": i, "img": "rgb.png", "caption": "A cat"} for i in range(100_000)]
+    run = longclip_score("-m", tiny_checkpoint, input=jsonl(*rows))
+    assert run.returncode == 1
+    assert run.stdout.count(b"\n") < len(rows)
+    message = run.stderr.decode()
+    assert "rows all failed alike, image: no field 'image_path'" in message
+    assert "id, img, caption" in message
+
+
+@pytest.mark.parametrize(
+    ("rows", "advice"),
+    [
+        (jsonl(MISSING), "; see --image-key, --text-key and --image-root"),
+        (jsonl(ROW | {"text": " "}), ""),
+    ],
+)
+def test_where_no_row_was_scored_the_cause_is_looked_for_where_it_is(tiny_checkpoint, rows, advice):
+    run = longclip_score("-m", tiny_checkpoint, "-q", input=rows)
+    assert run.returncode == 3
+    assert run.stderr.decode() == f"longclip-score: not one row was scored{advice}\n"
+
+
+def test_the_early_stop_shows_a_row_that_failed_though_later_ones_did_not(tiny_checkpoint):
+    run = longclip_score("-m", tiny_checkpoint, "-b", 64, input=jsonl(*[{"img": "a"}] * 150, *[ROW] * 10))
+    assert "alike, image: no field 'image_path'; the fields of such a row are: img (" in run.stderr.decode()
+
+
+def test_a_hundred_failed_rows_of_two_kinds_do_not_stop_the_run(tiny_checkpoint):
+    run = longclip_score("-m", tiny_checkpoint, input=jsonl(*[MISSING] * 99, {}, *[MISSING] * 99))
+    assert run.returncode == 3
+    assert run.stdout.count(b"\n") == 199

@@ -1,0 +1,202 @@
+"""Rows loaded ahead by worker threads."""
+
+import threading
+import time
+
+import pytest
+from helpers import TIMEOUT, wait_until
+
+from longclip_cli.errors import InputError, RowError
+from longclip_cli.formats.jsonl import Record
+from longclip_cli.pipeline.budget import MemoryBudget
+from longclip_cli.pipeline.load import LoadedRow, Prefetch
+from longclip_cli.stopwatch import Stopwatch
+from longclip_cli.storage.source import Line
+
+NEVER = threading.Event()
+
+
+def lines(count):
+    return (Line(number, b"{}", number) for number in range(1, count + 1))
+
+
+def load_at_once(line):
+    return LoadedRow(Record(line, ()), RowError("test"))
+
+
+def prefetch(source, load=load_at_once, workers=4, ahead=8, is_live=False, stop=NEVER, budget=None, pixel_bytes=0):
+    return Prefetch(
+        source,
+        load,
+        workers=workers,
+        ahead=ahead,
+        is_live=is_live,
+        stopwatch=Stopwatch(),
+        stop=stop,
+        budget=budget or MemoryBudget(),
+        pixel_bytes=pixel_bytes,
+    )
+
+
+def numbers(chunk):
+    return [row.record.line.number for row in chunk]
+
+
+def one_line_and_another_once(written):
+    yield Line(1, b"{}", 0)
+    assert written.wait(TIMEOUT)
+    yield Line(2, b"{}", 0)
+
+
+def test_rows_come_in_order_whichever_is_loaded_first():
+    def load(line):
+        time.sleep(0.002 * (line.number % 4))
+        return load_at_once(line)
+
+    with prefetch(lines(50), load) as rows:
+        assert [n for chunk in rows.chunks(7, 7) for n in numbers(chunk)] == list(range(1, 51))
+
+
+def test_chunks_of_a_file_are_full_until_the_last_and_an_empty_one_ends_them():
+    with prefetch(lines(10)) as rows:
+        assert [numbers(chunk) for chunk in rows.chunks(4, 4)] == [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10], []]
+
+
+def test_no_more_rows_are_loaded_ahead_than_asked_for():
+    loaded = []
+
+    def load(line):
+        loaded.append(line.number)
+        return load_at_once(line)
+
+    with prefetch(lines(1000), load, ahead=5) as rows:
+        chunks = rows.chunks(3, 3)
+        next(chunks)
+        time.sleep(0.2)
+        # Three were taken, five wait in the queue, and one waits for its place there.
+        assert len(loaded) <= 3 + 5 + 1
+
+
+def test_a_live_input_s_row_does_not_wait_for_the_next_line():
+    written = threading.Event()
+    with prefetch(one_line_and_another_once(written), is_live=True) as rows:
+        chunks = (chunk for chunk in rows.chunks(100, 100) if chunk)
+        assert numbers(next(chunks)) == [1]
+        written.set()
+        assert numbers(next(chunks)) == [2]
+
+
+def test_an_empty_chunk_comes_before_a_wait_so_that_nothing_is_held_back():
+    written = threading.Event()
+    with prefetch(one_line_and_another_once(written), is_live=True) as rows:
+        chunks = rows.chunks(1, 1)
+        while numbers(next(chunks)) != [1]:
+            pass
+        assert next(chunks) == []
+        written.set()
+        assert [numbers(chunk) for chunk in chunks if chunk] == [[2]]
+
+
+def test_an_input_that_breaks_gives_the_rows_before_it_and_then_its_error():
+    def source():
+        yield from lines(5)
+        raise InputError("unreadable")
+
+    with prefetch(source()) as rows:
+        chunks = rows.chunks(3, 3)
+        assert [numbers(next(chunks)) for _ in range(3)] == [[1, 2, 3], [4, 5], []]
+        with pytest.raises(InputError, match="unreadable"):
+            next(chunks)
+
+
+def test_an_unforeseen_error_in_a_worker_is_raised_in_its_place():
+    def load(line):
+        if line.number == 5:
+            raise ZeroDivisionError
+        return load_at_once(line)
+
+    received = []
+    with prefetch(lines(100), load) as rows, pytest.raises(ZeroDivisionError):
+        for chunk in rows.chunks(3, 3):
+            received += numbers(chunk)
+    assert received == [1, 2, 3, 4]
+
+
+def test_chunks_grow_from_the_first_to_the_most():
+    with prefetch(lines(20), ahead=20) as rows:
+        assert [len(chunk) for chunk in rows.chunks(2, 7)] == [2, 4, 7, 7, 0]
+
+
+def test_rows_over_the_budget_wait_for_the_caller_to_release():
+    """Two rows fit, and a chunk would hold ten: what has arrived is given out, so that it can be released."""
+    budget, read = MemoryBudget(limit=40), []
+
+    def source():
+        for line in lines(6):
+            read.append(line.number)
+            yield line
+
+    with prefetch(source(), budget=budget, pixel_bytes=8) as rows:  # a row holds 2 + 8 bytes, and half of 40 is there
+        received = []
+        for chunk in rows.chunks(10, 10):
+            assert len(chunk) <= 2
+            assert len(read) <= len(received) + 3  # the last is read, and waits
+            received += numbers(chunk)
+            rows.release(chunk)
+    assert received == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_blank_line_gives_out_the_rows_before_it():
+    def source():
+        yield from lines(2)
+        yield Line(3, b"", 3)
+        assert given_out.wait(TIMEOUT)
+        yield Line(4, b"{}", 4)
+
+    given_out = threading.Event()
+    with prefetch(source()) as rows:
+        chunks = (chunk for chunk in rows.chunks(10, 10) if chunk)
+        assert numbers(next(chunks)) == [1, 2]
+        given_out.set()
+        assert numbers(next(chunks)) == [4]
+
+
+def test_closing_ends_a_reader_whose_input_fails():
+    """With room for one row the reader waits to put the error into the queue, and then the end."""
+
+    def source():
+        yield from lines(1)
+        raise InputError("unreadable")
+
+    before = threading.active_count()
+    for _ in range(50):
+        with prefetch(source(), ahead=1):
+            pass
+    wait_for_threads(before)
+
+
+def wait_for_threads(count):
+    wait_until(lambda: threading.active_count() <= count)
+    assert threading.active_count() == count
+
+
+def test_closing_ends_the_reader_and_the_workers_of_an_endless_input():
+    def endless():
+        number = 0
+        while True:
+            number += 1
+            yield Line(number, b"{}", 0)
+
+    before = threading.active_count()
+    with prefetch(endless()) as rows:
+        next(rows.chunks(3, 3))
+    wait_for_threads(before)
+
+
+def test_threads_that_may_not_change_their_priority_load_all_the_same(monkeypatch):
+    def refuse(*_):
+        raise PermissionError
+
+    monkeypatch.setattr("os.setpriority", refuse)
+    with prefetch(lines(5)) as rows:
+        assert [n for chunk in rows.chunks(5, 5) for n in numbers(chunk)] == [1, 2, 3, 4, 5]

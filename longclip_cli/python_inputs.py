@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from longclip_cli.errors import RowError
+from longclip_cli.errors import Reason, RowError
 from longclip_cli.formats.jsonl import Fields
 from longclip_cli.options import ScoringOptions
 from longclip_cli.pipeline.cache import ImageInput, TextInput
@@ -102,7 +102,7 @@ def check_array(array: NDArray[Any], name: str) -> None:
     has_shape = array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)
     if array.dtype != np.uint8 or not has_shape or not array.size:
         given = f"{array.dtype} of shape {array.shape}"
-        raise RowError("image: not an array of pixels", f"'{name}' is {given}; give uint8, [H, W, 3] or [H, W]")
+        raise RowError(Reason.NOT_PIXELS, f"'{name}' is {given}; give uint8, [H, W, 3] or [H, W]")
 
 
 def load_text_source(text: object, name: str, context_length: int) -> TextInput:

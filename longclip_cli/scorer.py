@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from longclip_cli.checkpoints.load import load_model
-from longclip_cli.errors import DeviceError, RowError, UsageError
+from longclip_cli.errors import DeviceError, Reason, RowError, UsageError
 from longclip_cli.models.clip import LongCLIP
 from longclip_cli.models.tokenizer import byte_pair_encoder
 from longclip_cli.options import ScoringOptions
@@ -32,7 +32,7 @@ from longclip_cli.python_inputs import (
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 BATCHES_IN_CHUNK = 3
-NOT_A_NUMBER = RowError("score: the network gave no number; try --precision fp32")
+NOT_A_NUMBER = RowError(Reason.NOT_A_NUMBER)
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,16 @@ import subprocess
 import sys
 import time
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from longclip_cli.jobs.recorded_output import RecordedOutput
 from longclip_cli.jobs.run_record import RunRecord
-from longclip_cli.storage.target_file import open_output
+from longclip_cli.storage.target import open_output
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -93,13 +95,23 @@ def parquet(rows: list[dict[str, Any]]) -> bytes:
     return file.getvalue()
 
 
-COMPARED = ("in.jsonl", "image_path", "text", "clip_score", "/", "9", "off", "off", "1", "0")
-RECORD = RunRecord(*COMPARED, model="model", start="2026-01-01T00:00:00+00:00", model_hash="hash", precision="fp32")
+COMPARED = {"input": "in.jsonl", "text_key": "text", "precision": "fp32", "model_hash": "hash"}
+COMPARED |= {"output_format": "1", "version": "0"}
+RECORD = RunRecord(COMPARED, start="2026-01-01T00:00:00+00:00", model="model")
+
+
+def changed(record: RunRecord, model: str = "model", **compared: str) -> RunRecord:
+    """The record of a run that differs."""
+    return replace(record, model=model, compared={**record.compared, **compared})
+
+
+def recorded(path: Path) -> RecordedOutput:
+    return RecordedOutput(open_output(str(path)))
 
 
 def leave_partial(path: Path, content: bytes, record: RunRecord = RECORD) -> None:
-    """Leaves a partial output and its record, as a run that an error has ended."""
-    with pytest.raises(ZeroDivisionError), open_output(str(path)) as output:
+    """Leave a partial output and its record, as a run that an error has ended."""
+    with pytest.raises(ZeroDivisionError), recorded(path) as output:
         output.begin(record)
         output.write(content)
         raise ZeroDivisionError

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from longclip_cli.errors import RowError, quote
+from longclip_cli.errors import Reason, RowError, quote
 from longclip_cli.options import error_key
 from longclip_cli.storage.source import Line
 
@@ -55,35 +55,35 @@ class Fields:
 
     def image_path(self, key: str) -> str:
         """Return the path of the row's image as it stands in the row. Raises `RowError`."""
-        value = self._field("image", key)
+        value = self._field(Reason.NO_IMAGE_FIELD, key)
         if isinstance(value, list):
             if len(value) != 1:
-                raise RowError("image: not one path", f"'{key}' is a list of {len(value)}")
+                raise RowError(Reason.NOT_ONE_PATH, f"'{key}' is a list of {len(value)}")
             value = value[0]
         if not isinstance(value, str):
-            raise RowError("image: not a path", f"'{key}' is {kind_of(value)}")
+            raise RowError(Reason.NOT_A_PATH, f"'{key}' is {kind_of(value)}")
         if not value.strip():
-            raise RowError("image: not a path", f"'{key}' is blank")
+            raise RowError(Reason.NOT_A_PATH, f"'{key}' is blank")
         if value.startswith("data:"):
-            raise RowError("image: data: URIs are not read", quote(value))
+            raise RowError(Reason.DATA_URI, quote(value))
         if "://" in value:
-            raise RowError("image: URLs are not read", quote(value))
+            raise RowError(Reason.URL, quote(value))
         return value
 
     def text(self, key: str) -> str:
         """Return the row's text. Raises `RowError`."""
-        value = self._field("text", key)
+        value = self._field(Reason.NO_TEXT_FIELD, key)
         if not isinstance(value, str):
-            raise RowError("text: not a string", f"'{key}' is {kind_of(value)}")
+            raise RowError(Reason.NOT_A_STRING, f"'{key}' is {kind_of(value)}")
         if not value.strip():
-            raise RowError("text: blank", f"'{key}'")
+            raise RowError(Reason.BLANK_TEXT, f"'{key}'")
         return value
 
-    def _field(self, what: str, key: str) -> Any:
+    def _field(self, missing: Reason, key: str) -> Any:
         if isinstance(self.values, RowError):
             raise self.values
         if key not in self.values:
-            raise RowError(f"{what}: no field '{key}'")
+            raise RowError.missing_field(missing, key)
         return self.values[key]
 
 
@@ -107,18 +107,13 @@ def parse_object(line: Line) -> dict[str, Any] | RowError:
         except orjson.JSONDecodeError:
             value = LENIENT_JSON.decode(content.decode().rstrip("\r\n"))
     except RecursionError:
-        return line_error(line, "nested too deeply", "flatten it, or leave it out")
+        return RowError.of_line(Reason.NESTED_TOO_DEEPLY, line.number, "flatten it, or leave it out")
     except ValueError as error:
         where = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
-        return line_error(line, "not JSON", where)
+        return RowError.of_line(Reason.NOT_JSON, line.number, where)
     if not isinstance(value, dict):
-        return line_error(line, "not a JSON object", f"it is {JSON_TYPES[type(value)]}")
+        return RowError.of_line(Reason.NOT_AN_OBJECT, line.number, f"it is {JSON_TYPES[type(value)]}")
     return value
-
-
-def line_error(line: Line, problem: str, detail: str) -> RowError:
-    """The error of a line that is not a row."""
-    return RowError(f"line: {problem}", message=f"line {line.number}: {problem}: {detail}")
 
 
 def encode_record(record: Record, output_key: str, result: float | RowError) -> bytes:

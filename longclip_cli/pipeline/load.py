@@ -16,7 +16,7 @@ from pathlib import Path
 from queue import Empty, Full, Queue
 from typing import Literal, TypeVar
 
-from longclip_cli.errors import LongCLIPError, RowError, quote
+from longclip_cli.errors import LongCLIPError, Reason, RowError, quote
 from longclip_cli.formats.jsonl import Fields, Record, parse_line
 from longclip_cli.models.tokenizer import byte_pair_encoder, tokenize
 from longclip_cli.options import ScoringOptions
@@ -128,16 +128,16 @@ class RowLoader:
 def row_errors() -> Iterator[None]:
     """Turn every error of one row that no other code expects into a `RowError`.
 
-    Only the main thread is interrupted, so what is no `Exception` is an error too: tokenizers' Rust raises such.
+    What is no `Exception` may be an error too: tokenizers' Rust raises such.
     """
     try:
         yield
-    except LongCLIPError:
+    except (LongCLIPError, KeyboardInterrupt):
         raise
     except MemoryError:
-        raise RowError("row: out of memory") from None
+        raise RowError(Reason.OUT_OF_MEMORY) from None
     except BaseException as error:
-        raise RowError("row: unexpected error", quote(f"{type(error).__name__}: {error}")) from None
+        raise RowError(Reason.UNEXPECTED, quote(f"{type(error).__name__}: {error}")) from None
 
 
 def parse_within(reserve: Reserve, line: Line) -> tuple[Record, Fields]:

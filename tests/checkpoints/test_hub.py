@@ -11,7 +11,7 @@ from helpers import ROW, jsonl, longclip_score, parse_jsonl
 from safetensors.torch import save_file
 
 from longclip_cli.checkpoints.hub import SHORT_NAMES, download, looks_like_hub_id, pick_checkpoint
-from longclip_cli.errors import CheckpointError, InterruptedRunError
+from longclip_cli.errors import CheckpointError, Interrupted
 from longclip_cli.options import DEFAULT_MODEL
 
 
@@ -240,10 +240,10 @@ def test_a_connection_that_always_breaks_midway_is_one_line_and_the_next_run_goe
 
 def test_a_signal_while_asking_the_hub_is_not_taken_for_a_missing_network(monkeypatch):
     def interrupted(*_, **__):
-        raise InterruptedRunError("interrupted")
+        raise Interrupted(2)
 
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", interrupted)
-    with pytest.raises(InterruptedRunError):
+    with pytest.raises(Interrupted):
         download(REPOSITORY)
 
 

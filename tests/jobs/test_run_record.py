@@ -2,39 +2,95 @@
 
 import json
 import re
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
 import pytest
-from helpers import IMAGES, RECORD, TIME, jsonl, leave_partial, longclip_score, parse_jsonl
+from helpers import IMAGES, RECORD, TIME, changed, jsonl, longclip_score, parse_jsonl
 from hypothesis import given
 from hypothesis import strategies as st
 
 from longclip_cli import __version__
 from longclip_cli.jobs.resume import result_of
-from longclip_cli.jobs.run_record import RunRecord, is_record, read_object, read_record, write_record
-from longclip_cli.storage.target_file import open_output
+from longclip_cli.jobs.run_record import RunRecord, describe_run, is_record, read_object, read_record, write_record
+from longclip_cli.options import ScoringOptions
+from longclip_cli.reporting.summary import ModelInUse
 
 ROWS = [{"image_path": str(IMAGES / "rgb.png"), "text": f"Cat {number}"} for number in range(3)]
-INFORMS = {"model", "model_file", "device", "start", "end", "prefix", "completion"}
+DEFAULTS = ScoringOptions()
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(RunRecord)])
-def test_all_that_decides_what_rows_look_like_is_compared(name):
-    other = replace(RECORD, **{name: "another"})
-    expected = [f"its {name.replace('_', ' ')} was {getattr(RECORD, name)}, not another"]
-    assert RECORD.differences(other) == ([] if name in INFORMS else expected)
+MODEL = ModelInUse(file="/m.pt", fingerprint="hash", device="cpu", precision="float32")
+OTHER_OPTIONS = {
+    "image_key": "picture",
+    "text_key": "caption",
+    "output_key": "fit",
+    "image_root": Path("/"),
+    "max_pixels": 1000,
+    "fast_decode": True,
+    "fast_resize": True,
+}
+
+
+def describe(scoring=DEFAULTS, model=MODEL):
+    return describe_run(scoring, "in.jsonl", "2026-01-01T00:00:00+00:00", model)
+
+
+@pytest.mark.parametrize("name", RECORD.compared)
+def test_all_that_rows_depend_on_is_compared(name):
+    other = changed(RECORD, **{name: "another"})
+    assert RECORD.differences(other) == [f"its {name.replace('_', ' ')} was {RECORD.compared[name]}, not another"]
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(RunRecord) if field.name != "compared"])
+def test_what_informs_people_is_not_compared(name):
+    assert RECORD.differences(replace(RECORD, **{name: "another"})) == []
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(ScoringOptions)])
+def test_each_scoring_option_is_compared(name):
+    if name in ("model", "revision", "precision"):
+        others = [describe(model=replace(MODEL, precision="float16")), describe(model=replace(MODEL, fingerprint="0"))]
+        label = "precision" if name == "precision" else "model hash"
+    else:
+        others = [describe(replace(DEFAULTS, **{name: OTHER_OPTIONS[name]}))]
+        label = name.replace("_", " ")
+    differences = [text for other in others for text in describe().differences(other)]
+    assert [text for text in differences if text.startswith(f"its {label} was ")]
+
+
+def test_an_option_that_is_added_is_compared():
+    """Without a change to the run record."""
+
+    @dataclass(frozen=True)
+    class Later(ScoringOptions):
+        turn_upright: bool = False
+        strip: str | None = None
+
+    recorded = describe(Later())
+    assert recorded.differences(describe(Later())) == []
+    assert recorded.differences(describe(Later(turn_upright=True))) == ["its turn upright was off, not on"]
+    assert recorded.differences(describe(Later(strip="<image>"))) == ["its strip was none, not <image>"]
+    assert describe().differences(describe(Later(turn_upright=True))) == [
+        "its strip was unknown, not none",
+        "its turn upright was unknown, not on",
+    ]
 
 
 def test_another_model_is_named_and_not_hashed():
-    other = replace(RECORD, model="another", model_hash="0baa3db3dfd6c34c")
+    other = changed(RECORD, "another", model_hash="0baa3db3dfd6c34c")
     assert RECORD.differences(other) == ["its model was model, not another"]
 
 
 def test_a_run_that_needed_no_model_is_the_same_with_any():
-    without = replace(RECORD, model_hash=None, precision=None)
-    assert without.differences(RECORD) == []
-    assert RECORD.differences(without) == ["its model hash was hash, not None", "its precision was fp32, not None"]
-    assert without.differences(replace(RECORD, text_key="caption")) == ["its text key was text, not caption"]
+    without = describe(model=None)
+    assert without.differences(describe()) == []
+    assert describe().differences(without) == [
+        "its precision was float32, not unknown",
+        "its model hash was hash, not unknown",
+    ]
+    other = describe(replace(DEFAULTS, text_key="caption"))
+    assert without.differences(other) == ["its text key was text, not caption"]
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +126,7 @@ def resume(interrupted, tmp_path):
     ("name", "message"),
     [
         ("version", f"its version was 0.0.1, not {__version__}"),
-        ("output_format", "its output format was 0.0.1, not 1"),
+        ("output_format", "its output format was 0.0.1, not 2"),
         ("model_hash", "its model hash was 0.0.1, not "),
     ],
 )
@@ -97,7 +153,7 @@ def test_a_score_from_0_to_1_is_a_result(score):
 def test_a_kept_score_that_no_run_gives_is_refused(resume, tmp_path):
     run = resume(with_score(b"7.5"), lambda record: json.dumps(record | {"prefix": None}))
     assert run.returncode == 1
-    assert "the partial output holds a row 1 which has no 'clip_score' from 0 to 1, and no error" in run.stderr.decode()
+    assert "row 1 of the partial output has no 'clip_score' from 0 to 1, and no error" in run.stderr.decode()
     assert b"7.5" in (tmp_path / "o.jsonl.partial").read_bytes()
 
 
@@ -121,47 +177,6 @@ def test_rows_that_were_lost_with_the_power_are_scored_again(resume, interrupted
     run = resume(lambda rows: rows[:-lost] + b"\0" * 10)
     assert run.returncode == 3
     assert (tmp_path / "o.jsonl").read_bytes() == (interrupted[0] / "o.jsonl.partial").read_bytes()
-
-
-def test_rows_behind_the_last_recorded_hash_are_kept(tmp_path):
-    """As a kill leaves them."""
-    leave_partial(tmp_path / "o.jsonl", b"one\n")
-    with (tmp_path / "o.jsonl.partial").open("ab") as file:
-        file.write(b"two\nthr")
-    with open_output(str(tmp_path / "o.jsonl")) as output:
-        assert list(output.kept_lines(RECORD)) == [b"one\n", b"two\n"]
-        output.begin(RECORD)
-        output.write(b"three\n")
-    assert read_record(tmp_path / "o.jsonl.run.json").prefix.size == len(b"one\ntwo\nthree\n")
-    with open_output(str(tmp_path / "o.jsonl")) as output:
-        assert list(output.kept_lines(RECORD)) == [b"one\n", b"two\n", b"three\n"]
-
-
-def test_a_hash_of_lost_rows_does_not_stop_the_next_resume(tmp_path):
-    """Scored again, on a GPU, they may differ in the last digit."""
-    leave_partial(tmp_path / "o.jsonl", b"one\ntwo\n")
-    with (tmp_path / "o.jsonl.partial").open("ab") as file:
-        file.truncate(6)
-    with open_output(str(tmp_path / "o.jsonl")) as output:
-        list(output.kept_lines(RECORD))
-        output.begin(RECORD)
-        assert read_record(tmp_path / "o.jsonl.run.json").prefix.size == len(b"one\n")
-
-
-def test_the_hash_is_recorded_from_time_to_time(tmp_path, monkeypatch):
-    """Every ten seconds; a row takes four here."""
-    clock = iter(range(0, 1000, 4))
-    monkeypatch.setattr("longclip_cli.storage.target_file.monotonic", lambda: next(clock))
-    recorded = []
-    with open_output(str(tmp_path / "o.jsonl")) as output:
-        output.begin(RECORD)
-        for _ in range(9):
-            output.write(b"row\n")
-            prefix = read_record(tmp_path / "o.jsonl.run.json").prefix
-            recorded.append(prefix.size // 4 if prefix else 0)
-        output.complete(rows=9, failed=0)
-    assert recorded == [0, 0, 3, 3, 3, 6, 6, 6, 9]
-    assert read_record(tmp_path / "o.jsonl.run.json").completion.size == 36
 
 
 NESTED = ["[" * 200_000, '{"input":' * 200_000]
@@ -196,7 +211,7 @@ def test_any_bytes_are_a_record_or_none(tmp_path_factory, content):
 
 def test_a_record_is_read_as_it_was_written(tmp_path):
     path = tmp_path / "o.run.json"
-    for record in (RECORD, replace(RECORD, image_root="/b\udce4d/ä")):
+    for record in (RECORD, changed(RECORD, image_root="/b\udce4d/ä")):
         write_record(path, record)
         assert read_record(path) == record
         assert is_record(path)
@@ -237,7 +252,7 @@ def test_a_run_that_needed_no_model_leaves_what_can_be_resumed(tiny_checkpoint, 
     (tmp_path / "in.jsonl").write_text(jsonl(*[{"image_path": "late.png", "text": "A cat"}] * 3))
     arguments = ("in.jsonl", "-o", "o.jsonl", "--resume", "--image-root", tmp_path)
     stopped = longclip_score(*arguments, "-m", "missing.pt", "--max-errors", 0, cwd=tmp_path)
-    assert b"--resume to go on" in stopped.stderr
+    assert b"add --resume to continue" in stopped.stderr
     for _ in range(2):  # the second finds nothing to do
         run = longclip_score(*arguments, "-m", tiny_checkpoint, cwd=tmp_path)
         assert run.returncode == 3

@@ -9,7 +9,7 @@ import pytest
 from helpers import ROW, TIME, jsonl, longclip_score, run_python, shell
 
 from longclip_cli import __version__
-from longclip_cli.errors import RowError
+from longclip_cli.errors import Reason, RowError
 from longclip_cli.formats.jsonl import Record
 from longclip_cli.pipeline.score import ScoredRow
 from longclip_cli.reporting import progress
@@ -101,7 +101,7 @@ def test_a_run_that_scored_no_row_has_no_rate():
     summary = Summary()
     summary.stopwatch.seconds["images"] = 0.01
     add_kept(summary, 5)
-    add(summary, 100, RowError("image: no such file"))
+    add(summary, 100, RowError(Reason.NO_SUCH_FILE))
     assert summary.as_dict()["rows_per_second"] is None
     assert "rows/s" not in str(summary)
     add(summary, 100)
@@ -208,7 +208,7 @@ def test_a_summary_goes_to_an_open_descriptor(tmp_path):
         ),  # after Python's own handlers are gone
         ("import atexit\natexit.register(kill)", 0),
         ("cli.complain = lambda text: kill()", 0),
-        ("write = Summary.write\nSummary.write = lambda self, path: (write(self, path), kill())", 0),
+        ("write = Summary.write\nSummary.write = lambda *values, **named: (write(*values, **named), kill())", 0),
     ],
     ids=["while modules go", "at exit", "before the summary", "after the last row"],
 )

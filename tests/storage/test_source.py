@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from longclip_cli.errors import InputError
-from longclip_cli.storage import source as inputs
+from longclip_cli.formats import lines
+from longclip_cli.formats.lines import read_lines
 from longclip_cli.storage.source import Line, open_input
 
 CONTENT = b"".join(b'{"id": %d, "text": "%s"}\n' % (i, b"word " * (i % 50)) for i in range(3000))
@@ -21,7 +22,7 @@ COMPRESSORS = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress,
 
 
 def read(path) -> list[Line]:
-    return list(open_input(str(path)).lines())
+    return list(read_lines(open_input(str(path))))
 
 
 def test_lines_have_numbers_and_offsets_and_blank_ones_are_left_out(tmp_path):
@@ -35,9 +36,9 @@ def test_a_compressed_file_gives_the_lines_of_its_content(tmp_path, suffix):
     path = tmp_path / f"a.jsonl{suffix}"
     # Compressed files may be joined; people do that with shards.
     path.write_bytes(compress(CONTENT[:1000]) + compress(CONTENT[1000:]))
-    lines = read(path)
-    assert b"".join(line.content for line in lines) == CONTENT
-    assert lines[-1].offset == path.stat().st_size
+    read_back = read(path)
+    assert b"".join(line.content for line in read_back) == CONTENT
+    assert read_back[-1].offset == path.stat().st_size
 
 
 @pytest.mark.parametrize("suffix", COMPRESSORS)
@@ -83,7 +84,7 @@ def test_a_compressed_file_under_another_name_is_an_error_and_not_a_row(tmp_path
 
 
 def test_a_line_without_end_is_an_error_before_it_fills_the_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(inputs, "MAX_LINE_BYTES", 1000)
+    monkeypatch.setattr(lines, "MAX_LINE_BYTES", 1000)
     (tmp_path / "a.jsonl").write_bytes(b"short\n" + b"x" * 1001)
     with pytest.raises(InputError, match="line 2 has more than 1000 bytes"):
         read(tmp_path / "a.jsonl")

@@ -1,19 +1,24 @@
-"""What can go wrong, as exceptions: one sentence each, with the cause and the remedy."""
+"""What can go wrong, as exceptions. Each has the exit status of a command that it stops."""
 
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 
 MOST_QUOTED = 80  # characters of a value in a message
 BASE64 = re.compile(r"[A-Za-z0-9+/\s]{200}")  # so long, with neither a dot nor a dash, it is no path
 
 
 class LongCLIPError(Exception):
-    """The run cannot start or cannot go on; the message is one line for the user."""
+    """An error that stops a run or a call; the message is one line for the user."""
+
+    exit_status = 1
 
 
 class UsageError(LongCLIPError):
-    """The command was asked for something that makes no sense."""
+    """The options contradict each other, or one has no valid value."""
+
+    exit_status = 2
 
 
 class InputError(LongCLIPError):
@@ -21,7 +26,13 @@ class InputError(LongCLIPError):
 
 
 class OutputError(LongCLIPError):
-    """The output cannot be opened, written or put in place."""
+    """The output cannot be opened, written or renamed."""
+
+
+class ReaderGoneError(LongCLIPError):
+    """The reader of the output has closed it, as `head` does. There is nobody to report it to."""
+
+    exit_status = 141  # 128 + SIGPIPE, as in shells
 
 
 class CheckpointError(LongCLIPError):
@@ -29,37 +40,103 @@ class CheckpointError(LongCLIPError):
 
 
 class DeviceError(LongCLIPError):
-    """The device asked for is not there, or its memory is too small."""
+    """The device does not exist, or its memory is too small."""
 
 
 class ResourceError(LongCLIPError):
     """The process has run out of something that every row needs, such as file descriptors."""
 
 
-class InterruptedRunError(LongCLIPError):
-    """The run was asked to stop before its input was done."""
-
-
 class TooManyFailuresError(LongCLIPError):
-    """So many rows failed that going on makes no sense."""
+    """So many rows have failed that the run stops."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal stops the run. No `Exception`, so that no library takes it for a failure of its own."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__("interrupted")
+        self.exit_status = 128 + signal_number
+
+
+class Reason(StrEnum):
+    """Why a row has failed: all reasons there are, each with the text that its messages begin with."""
+
+    NOT_JSON = "line: not JSON"
+    NOT_AN_OBJECT = "line: not a JSON object"
+    NESTED_TOO_DEEPLY = "line: nested too deeply"
+    NO_IMAGE_FIELD = "image: no field"
+    NOT_A_PATH = "image: not a path"
+    NOT_ONE_PATH = "image: not one path"
+    NOT_PIXELS = "image: not an array of pixels"
+    DATA_URI = "image: data: URIs are not read"
+    URL = "image: URLs are not read"
+    NO_SUCH_FILE = "image: no such file"
+    CANNOT_OPEN = "image: cannot be opened"
+    FOLDER = "image: a folder, not a file"
+    FIFO = "image: a FIFO, not a file"
+    SOCKET = "image: a socket, not a file"
+    DEVICE = "image: a device, not a file"
+    EMPTY_FILE = "image: an empty file"
+    UNKNOWN_FORMAT = "image: not an image format that can be read"
+    TOO_MANY_PIXELS = "image: too many pixels"
+    CANNOT_READ = "image: cannot be read"
+    CANNOT_DECODE = "image: cannot be decoded"
+    NO_TEXT_FIELD = "text: no field"
+    NOT_A_STRING = "text: not a string"
+    BLANK_TEXT = "text: blank"
+    OUT_OF_MEMORY = "row: out of memory"
+    UNEXPECTED = "row: unexpected error"
+    NOT_A_NUMBER = "score: the network gave no number; try --precision fp32"
+
+    @property
+    def is_not_a_row(self) -> bool:
+        """Whether the line is no JSON object, so that the input may not be JSONL."""
+        return self in (Reason.NOT_JSON, Reason.NOT_AN_OBJECT, Reason.NESTED_TOO_DEEPLY)
+
+    @property
+    def is_missing_field(self) -> bool:
+        """Whether the row lacks a field; the message then names it, and nothing else."""
+        return self in (Reason.NO_IMAGE_FIELD, Reason.NO_TEXT_FIELD)
 
 
 class RowError(LongCLIPError):
     """One row cannot be scored; its neighbours can.
 
-    `reason` is the kind of failure, the same for all rows that fail alike ("image: no such file"). The
-    message adds what is particular to this row, `detail`, unless a whole `message` is given.
+    The message is the reason and what is particular to this row, `detail`, unless a whole `message` is given.
     """
 
-    def __init__(self, reason: str, detail: str = "", *, message: str | None = None) -> None:
-        super().__init__(message or (f"{reason}: {detail}" if detail else reason))
+    def __init__(self, reason: Reason, detail: str = "", *, message: str | None = None) -> None:
+        super().__init__(message or (f"{reason}: {detail}" if detail else str(reason)))
         self.reason = reason
+
+    @classmethod
+    def missing_field(cls, reason: Reason, key: str) -> RowError:
+        """Return the error of a row without the field `key`."""
+        return cls(reason, message=f"{reason} '{key}'")
+
+    @classmethod
+    def of_line(cls, reason: Reason, number: int, detail: str) -> RowError:
+        """Return the error of the line `number`, which is not a row."""
+        return cls(reason, message=f"{reason}: {detail}".replace("line:", f"line {number}:", 1))
+
+    @classmethod
+    def from_message(cls, message: str) -> RowError | None:
+        """Return the error that has this message, or `None` if no error has."""
+        unnumbered = re.sub(r"^line \d+:", "line:", message)
+        reasons = [reason for reason in Reason if unnumbered.startswith(reason)]
+        return cls(max(reasons, key=len), message=message) if reasons else None
+
+    @property
+    def label(self) -> str:
+        """The reason as the summary shows it; rows that fail for the same reason have the same label."""
+        return str(self) if self.reason.is_missing_field else str(self.reason)
 
 
 def quote(value: str) -> str:
     """Return a value for a message: its middle replaced by `…` if it is longer than 80 characters.
 
-    Says so of a value that holds an image instead of a path.
+    A note is added if such a value seems to be an image and not a path.
     """
     if len(value) <= MOST_QUOTED:
         return value

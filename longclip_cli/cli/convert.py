@@ -27,9 +27,9 @@ def convert(
         typer.Option(metavar="REV", show_default="main", help="Branch, tag or commit of a model on the Hub."),
     ] = None,
 ) -> None:
-    """Write a LongCLIP or CLIP checkpoint of any layout as one safetensors file, with the original's keys.
+    """Write a LongCLIP or CLIP checkpoint of any format as one safetensors file with the original tensor names.
 
-    Such a file is fast to load and can hold no code. Prints what the checkpoint is.
+    Such a file loads fast and cannot hold code. The sizes of the network are printed.
 
     \b
     longclip-convert longclip-L@336px.pt longclip-l-336.safetensors --dtype fp16
@@ -43,10 +43,10 @@ def convert(
         typer.echo(convert_checkpoint(model, target, PRECISIONS[dtype] if dtype else None, revision))
     except LongCLIPError as error:
         typer.echo(f"longclip-convert: {error}", err=True)
-        raise typer.Exit(1) from error
+        raise typer.Exit(error.exit_status) from error
 
 
 def main() -> None:
-    """The console script."""
+    """Run the console script."""
     open_standard_streams()
     app()

@@ -1,21 +1,29 @@
-"""The record of what makes a run the same run, kept beside its output so that only that run is resumed."""
+"""The run record: what a run's rows depend on, so that `--resume` continues the same run only."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from longclip_cli.options import ScoringOptions
+from longclip_cli.reporting.summary import ModelInUse
 from longclip_cli.storage.files import is_regular, write_whole
+from longclip_cli.version import __version__
 
-OUTPUT_FORMAT = 1  # to be raised when rows come to look different
-MAX_RECORD_BYTES = 2**20  # what is longer is no record, and is not read to its end
+OUTPUT_FORMAT = 2  # raise it when rows come to look different
+MAX_RECORD_BYTES = 2**20  # a longer file is not a record, and is not read to its end
+KEYS_OF_ALL_VERSIONS = {"input", "output_format", "version"}
+KEYS_OF_THE_MODEL = {"model_hash", "precision"}
+FINGERPRINT_BLOCKS, FINGERPRINT_BLOCK_BYTES = 64, 16 * 2**10
 
 
 @dataclass(frozen=True)
 class Completion:
-    """That a run is complete: what it counted, and the size of its output in bytes."""
+    """Counts of a complete run, and the size of its output in bytes."""
 
     rows: int
     failed: int
@@ -30,59 +38,100 @@ class Prefix:
     digest: str
 
 
+class PrefixHash:
+    """The prefix that grows while rows are kept or written."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._hash = hashlib.blake2b(digest_size=16)
+
+    def add(self, content: bytes) -> None:
+        """Take `content` into the prefix."""
+        self.size += len(content)
+        self._hash.update(content)
+
+    @property
+    def prefix(self) -> Prefix:
+        """The prefix so far."""
+        return Prefix(self.size, self._hash.hexdigest())
+
+
 @dataclass(frozen=True)
 class RunRecord:
-    """All that decides what a run's rows look like, each as a text that can be shown.
+    """What a run's rows depend on, `compared` as texts by name, and what it tells people.
 
-    What is not compared informs people, or says how far the run is. `start` and `end` are ISO 8601 times. The fields
-    of the model are `None` if no row needed it: any model gives the same rows then.
+    `start` and `end` are ISO 8601 times. If no row needed the model, its hash and precision are not there: any model
+    gives the same rows then.
     """
 
-    input: str
-    image_key: str
-    text_key: str
-    output_key: str
-    image_root: str
-    max_pixels: str
-    fast_decode: str
-    fast_resize: str
-    output_format: str
-    version: str
-    model: str = field(compare=False)  # as the command names it
-    start: str = field(compare=False)
-    model_hash: str | None = None
-    precision: str | None = None
-    model_file: str | None = field(default=None, compare=False)
-    device: str | None = field(default=None, compare=False)
-    end: str | None = field(default=None, compare=False)
-    prefix: Prefix | None = field(default=None, compare=False)
-    completion: Completion | None = field(default=None, compare=False)
+    compared: Mapping[str, str]
+    start: str
+    model: str  # as the command names it
+    model_file: str | None = None
+    device: str | None = None
+    end: str | None = None
+    prefix: Prefix | None = None
+    completion: Completion | None = None
 
     def differences(self, other: RunRecord) -> list[str]:
-        """Return what is not the same in another run, one text each."""
-        names = [field.name for field in fields(self) if field.compare and getattr(self, field.name) is not None]
-        return [self._difference(other, name) for name in names if getattr(self, name) != getattr(other, name)]
+        """Return what differs in another run, one text each."""
+        added = other.compared.keys() - self.compared.keys() - KEYS_OF_THE_MODEL
+        names = [name for name in self.compared if self.compared[name] != other.compared.get(name)]
+        return [self._difference(other, name) for name in [*names, *sorted(added)]]
 
     def _difference(self, other: RunRecord, name: str) -> str:
         if name == "model_hash" and self.model != other.model:
-            name = "model"
-        return f"its {name.replace('_', ' ')} was {getattr(self, name)}, not {getattr(other, name)}"
+            return f"its model was {self.model}, not {other.model}"
+        was, now = (record.compared.get(name, "unknown") for record in (self, other))
+        return f"its {name.replace('_', ' ')} was {was}, not {now}"
+
+
+def describe_run(scoring: ScoringOptions, identity: str, start: str, model: ModelInUse | None) -> RunRecord:
+    """Return the record of a run on the input `identity` that began at `start`.
+
+    `model` is `None` if no row needs it.
+    """
+    resolved = {
+        "model": None,  # its hash is compared
+        "revision": None,  # the hash covers it
+        "precision": model and model.precision,
+        "image_root": str(scoring.image_root.resolve()),
+    }
+    values = {item.name: getattr(scoring, item.name) for item in fields(scoring)} | resolved
+    compared = {
+        "input": identity,
+        **{name: as_text(value) for name, value in values.items() if name not in resolved or value is not None},
+        **({"model_hash": model.fingerprint} if model else {}),
+        "output_format": str(OUTPUT_FORMAT),
+        "version": __version__,
+    }
+    record = RunRecord(compared, start, scoring.model)
+    return replace(record, model_file=model.file, device=model.device) if model else record
+
+
+def as_text(value: object) -> str:
+    """Return the value of an option for people."""
+    words = {None: "none", False: "off", True: "on"}
+    return words[value] if value is None or isinstance(value, bool) else str(value)
 
 
 def read_record(path: Path) -> RunRecord | None:
     """Return the record in a file; `None` if there is none that can be read."""
     values = read_object(path)
+    about = {item.name: values.pop(item.name, None) for item in fields(RunRecord) if item.name != "compared"}
+    if not values.keys() >= KEYS_OF_ALL_VERSIONS or not all(isinstance(value, str) for value in values.values()):
+        return None
     try:
         for name, kind in (("prefix", Prefix), ("completion", Completion)):
-            values[name] = kind(**values[name]) if values[name] else None
-        return RunRecord(**values)
-    except (TypeError, KeyError):
+            about[name] = kind(**about[name]) if about[name] else None
+    except TypeError:
         return None
+    return RunRecord(compared=values, **about)
 
 
 def is_record(path: Path) -> bool:
-    """Return whether a file is the record of a run of any version, and no link."""
-    return is_regular(path) and {"input", "output_format", "version"} <= read_object(path).keys()
+    """Return whether a file is the record of a run of any version, and not a link."""
+    return is_regular(path) and read_object(path).keys() >= KEYS_OF_ALL_VERSIONS
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -96,5 +145,18 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def write_record(path: Path, record: RunRecord) -> None:
-    """Put the record into a file, whole or not at all. Raises `OSError`."""
-    write_whole(path, json.dumps(asdict(record), indent=2).encode() + b"\n")
+    """Write a record to a file, whole or not at all. Raise `OSError`."""
+    about = asdict(record)
+    compared = about.pop("compared")
+    write_whole(path, json.dumps(compared | about, indent=2).encode() + b"\n")
+
+
+def file_fingerprint(path: Path) -> str:
+    """A hash of a file's size and of 64 blocks spread over it: a megabyte is read, however large the file is."""
+    size = path.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        for block in range(FINGERPRINT_BLOCKS):
+            file.seek(block * max(0, size - FINGERPRINT_BLOCK_BYTES) // (FINGERPRINT_BLOCKS - 1))
+            digest.update(file.read(FINGERPRINT_BLOCK_BYTES))
+    return digest.hexdigest()[:16]

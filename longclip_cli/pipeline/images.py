@@ -14,18 +14,17 @@ from typing import TypeAlias
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from longclip_cli.errors import ResourceError, RowError, quote
-from longclip_cli.models.preprocessing import resized
+from longclip_cli.errors import Reason, ResourceError, RowError, quote
 from longclip_cli.options import ScoringOptions
 from longclip_cli.pipeline.image_formats import check_content, check_decoder, decoding_bytes, readable_formats
-from longclip_cli.pipeline.pixels import to_pixels
+from longclip_cli.pipeline.pixels import resized, to_pixels
 
 KINDS_OF_FILE = (
-    (stat.S_ISDIR, "a folder"),
-    (stat.S_ISFIFO, "a FIFO"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
+    (stat.S_ISDIR, Reason.FOLDER),
+    (stat.S_ISFIFO, Reason.FIFO),
+    (stat.S_ISSOCK, Reason.SOCKET),
+    (stat.S_ISCHR, Reason.DEVICE),
+    (stat.S_ISBLK, Reason.DEVICE),
 )
 FileVersion: TypeAlias = tuple[int, int, int, int]  # device, inode, size in bytes, time of change in ns
 Reserve: TypeAlias = Callable[[int], AbstractContextManager[object]]
@@ -56,7 +55,7 @@ def load_image(
         if options.fast_decode:
             image.draft("RGB", size)
         resizing_bytes = BYTES_PER_PIXEL * size[0] * (image.height + size[1])
-        with reserve(decoding_bytes(image) + resizing_bytes), decoding_errors(path, options.max_pixels):
+        with reserve(decoding_bytes(image) + resizing_bytes), row_errors(path, options.max_pixels):
             return to_pixels(image, image_size, size, fast_resize=options.fast_resize)
 
 
@@ -68,14 +67,14 @@ def check_regular_file(path: Path) -> FileVersion:
     try:
         status = path.stat()
     except FileNotFoundError:
-        raise RowError("image: no such file", quote(str(path))) from None
+        raise RowError(Reason.NO_SUCH_FILE, quote(str(path))) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL or a lone surrogate in the path
-        raise RowError("image: cannot be opened", f"{quote(str(path))} ({reason_of(error)})") from None
-    for is_kind, name in KINDS_OF_FILE:
+        raise RowError(Reason.CANNOT_OPEN, f"{quote(str(path))} ({reason_of(error)})") from None
+    for is_kind, reason in KINDS_OF_FILE:
         if is_kind(status.st_mode):
-            raise RowError(f"image: {name}, not a file", quote(str(path)))
+            raise RowError(reason, quote(str(path)))
     if status.st_size == 0:
-        raise RowError("image: an empty file", quote(str(path)))
+        raise RowError(Reason.EMPTY_FILE, quote(str(path)))
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
@@ -85,10 +84,10 @@ def open_image(path: Path, max_pixels: int) -> Iterator[Image.Image]:
 
     Raises what `load_image` does, but only for what goes wrong before the `with` block.
     """
-    with decoding_errors(path, max_pixels):
+    with row_errors(path, max_pixels):
         file = path.open("rb")
     with file:
-        with decoding_errors(path, max_pixels):
+        with row_errors(path, max_pixels):
             check_content(file)
             image = Image.open(file, formats=readable_formats())
             check_decoder(image, os.fstat(file.fileno()).st_size)
@@ -96,7 +95,7 @@ def open_image(path: Path, max_pixels: int) -> Iterator[Image.Image]:
 
 
 @contextmanager
-def decoding_errors(path: Path, max_pixels: int) -> Iterator[None]:
+def row_errors(path: Path, max_pixels: int) -> Iterator[None]:
     """Turn what Pillow raises for a broken file into the row's error.
 
     That can be nearly anything: OSError, SyntaxError, ValueError, struct.error, EOFError, ...
@@ -106,7 +105,7 @@ def decoding_errors(path: Path, max_pixels: int) -> Iterator[None]:
     except (RowError, MemoryError):
         raise
     except UnidentifiedImageError:
-        raise RowError("image: not an image format that can be read", quote(str(path))) from None
+        raise RowError(Reason.UNKNOWN_FORMAT, quote(str(path))) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         found = re.search(r"(\d+) pixels", str(error))
         raise too_many_pixels(path, int(found[1]) if found else 0, max_pixels) from None
@@ -117,8 +116,8 @@ def decoding_errors(path: Path, max_pixels: int) -> Iterator[None]:
             raise ResourceError(
                 f"{reason_of(error)}: cannot open {quote(str(path))}; raise ulimit -n or use fewer --workers"
             ) from error
-        problem = "cannot be read" if number else "cannot be decoded"
-        raise RowError(f"image: {problem}", f"{quote(str(path))} ({reason_of(error)})") from error
+        reason = Reason.CANNOT_READ if number else Reason.CANNOT_DECODE
+        raise RowError(reason, f"{quote(str(path))} ({reason_of(error)})") from error
 
 
 def check_pixels(path: Path, size: tuple[int, int], image_size: int, max_pixels: int) -> None:
@@ -134,7 +133,7 @@ def check_pixels(path: Path, size: tuple[int, int], image_size: int, max_pixels:
 def too_many_pixels(path: Path, pixels: int, max_pixels: int, when: str = "") -> RowError:
     """Return the error of a row whose image is above the limit, which is Pillow's own if not `max_pixels`."""
     limit = f"--max-pixels is {max_pixels}" if pixels > max_pixels else f"Pillow's limit is {Image.MAX_IMAGE_PIXELS}"
-    return RowError("image: too many pixels", f"{quote(str(path))} has {pixels} pixels{when}, {limit}")
+    return RowError(Reason.TOO_MANY_PIXELS, f"{quote(str(path))} has {pixels} pixels{when}, {limit}")
 
 
 def reason_of(error: Exception) -> str:

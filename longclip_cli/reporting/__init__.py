@@ -1,1 +1,1 @@
-"""What a run counts, shows and explains."""
+"""Counts, progress and messages of a run."""

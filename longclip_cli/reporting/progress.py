@@ -1,4 +1,4 @@
-"""How far a run is, on standard error: a bar on a terminal, else a line a minute."""
+"""Progress on standard error: a bar on a terminal, elsewhere a line a minute."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SECONDS_BETWEEN_LINES = 60
 
 
 class Progress:
-    """Shows how far a run is; `start` it when rows begin to flow, `close` it when they stop."""
+    """Shows how far a run is. `start` it before the first row, `close` it after the last."""
 
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
@@ -25,7 +25,7 @@ class Progress:
         self._started = self._last_line = time.monotonic()
 
     def start(self, size: int | None, kept: int = 0) -> None:
-        """Begin, for an input of `size` bytes, or of a length that is not known, with `kept` bytes of it done."""
+        """Begin for an input of `size` bytes (`None` if not known), of which `kept` bytes are done."""
         self._size = size
         self._started = self._last_line = time.monotonic()
         if sys.stderr is not None and sys.stderr.isatty():
@@ -41,13 +41,13 @@ class Progress:
             )
 
     def update(self, summary: Summary, offset: int) -> None:
-        """Shows what has been counted, now that `offset` bytes of the input are done."""
+        """Show the counts, now that `offset` bytes of the input are done."""
         now = time.monotonic()
         rate = (summary.rows - summary.kept) / max(now - self._started, 1e-9)
         text = f"{summary.rows:,} rows, {rate:,.1f} rows/s, {summary.failed:,} errors"
         if self._bar is not None:
             self._bar.set_description_str(text, refresh=False)
-            with suppress(OSError):  # nobody looks any more, which is no reason to stop
+            with suppress(OSError):  # the terminal has closed, which does not stop the run
                 self._bar.update(offset - self._bar.n if self._size else 1)
         elif now >= self._last_line + SECONDS_BETWEEN_LINES:
             self._last_line = now
@@ -56,7 +56,7 @@ class Progress:
                 print(message(f"{text}{share}", is_timed=True), file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        """Leaves the bar as it stands."""
+        """Leave the bar as it is."""
         if self._bar is not None:
             self._bar.close()
 
@@ -65,7 +65,7 @@ class NoProgress(Progress):
     """Shows nothing."""
 
     def start(self, size: int | None, kept: int = 0) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
     def update(self, summary: Summary, offset: int) -> None:
-        """Does nothing."""
+        """Do nothing."""

@@ -1,4 +1,4 @@
-"""What came out of a run, counted in constant memory while it goes on."""
+"""Counts of a run, in constant memory."""
 
 from __future__ import annotations
 
@@ -6,72 +6,82 @@ import json
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from longclip_cli.errors import RowError
-from longclip_cli.formats.jsonl import content_of
-from longclip_cli.jobs.run_record import Completion, RunRecord
-from longclip_cli.reporting.messages import now
-from longclip_cli.rows import Result, Row, ScoredRow
-from longclip_cli.stopwatch import Stopwatch
-from longclip_cli.storage.files import write_whole
+from longclip_cli.errors import Reason, RowError
+from longclip_cli.stopwatch import Stopwatch, now
+from longclip_cli.storage.files import output_errors, write_whole
 from longclip_cli.storage.side_files import side_files
-from longclip_cli.storage.target import Output, output_errors
+from longclip_cli.storage.source import Line
+from longclip_cli.storage.target import Output
 from longclip_cli.version import __version__
+
+if TYPE_CHECKING:
+    from longclip_cli.pipeline.score import ScoredRow
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 BINS = 10_000  # of the histogram that percentiles are read from: they are exact to 0.0001
 
 
-class Summary:
-    """Counts of a run's rows, their scores and failures, and where its time went."""
+@dataclass(frozen=True)
+class ModelInUse:
+    """The model of a run: its file, a hash of its content, and the device and number format that it runs in."""
 
-    def __init__(self, model: str | None = None) -> None:
-        self.model = model  # as the command names it
+    file: str
+    fingerprint: str
+    device: str
+    precision: str
+
+
+class Summary:
+    """Counts of a run's rows, their scores and failures, and what the run waited for."""
+
+    def __init__(self, model_name: str | None = None) -> None:
+        self.model_name = model_name  # as the command names it
+        self.model: ModelInUse | None = None  # once it is found
         self.rows = 0
         self.scored = 0
-        self.kept = 0  # rows that an interrupted run had left
-        self.kept_failed = 0  # of which so many have no score
-        self.kept_offset = 0  # the bytes of the input that they take
+        self.kept = 0  # rows that an interrupted run had written
+        self.kept_failed = 0  # those of them without a score
+        self.kept_offset = 0  # bytes of the input up to the last of them
         self.texts_cut = 0
-        self.failures: Counter[str] = Counter()  # by reason
+        self.failures: Counter[str] = Counter()  # by label
+        self.reasons: Counter[Reason] = Counter()
         self.alike_from_start = 0  # rows from the first on that failed for the same reason
-        self.has_begun = False  # there may be rows in the output
-        self.is_complete = False
-        self.already_complete: Completion | None = None  # of the earlier run that left nothing to do
-        self.record: RunRecord | None = None  # once the model is known
         self.start = now()
         self.stopwatch = Stopwatch()
         self._score_sum = 0.0
         self._histogram = [0] * (BINS + 1)
-        self._last: tuple[Row, Result] | None = None
+        self._last: tuple[Line, float | RowError] | None = None
 
     @property
     def failed(self) -> int:
-        """How many rows have no score."""
+        """The number of rows without a score."""
         return self.rows - self.scored
 
     def add(self, rows: Iterable[ScoredRow]) -> None:
-        """Counts some rows, in the order of the input."""
+        """Count some rows, in the order of the input."""
         for row in rows:
             self.texts_cut += row.is_cut
-            self._count(row.row, row.result)
+            self._count(row.record.line, row.result)
 
-    def add_kept(self, row: Row, result: Result) -> None:
-        """Counts a row that an interrupted run has left."""
+    def add_kept(self, line: Line, result: float | RowError) -> None:
+        """Count a row that an interrupted run has written."""
         self.kept += 1
         self.kept_failed += isinstance(result, RowError)
-        self.kept_offset = row.offset
-        self._count(row, result)
+        self.kept_offset = line.offset
+        self._count(line, result)
 
-    def _count(self, row: Row, result: Result) -> None:
+    def _count(self, line: Line, result: float | RowError) -> None:
         self.rows += 1
-        self._last = row, result
+        self._last = line, result
         if isinstance(result, RowError):
-            self.failures[result.reason] += 1
-            if self.failures[result.reason] == self.rows:
+            self.reasons[result.reason] += 1
+            self.failures[result.label] += 1
+            if self.failures[result.label] == self.rows:
                 self.alike_from_start = self.rows
         else:
             self.scored += 1
@@ -79,15 +89,20 @@ class Summary:
             self._histogram[round(result * BINS)] += 1
 
     @property
+    def has_no_row(self) -> bool:
+        """Whether there were lines, and none of them was a row."""
+        return self.rows > 0 and sum(self.reasons[reason] for reason in Reason if reason.is_not_a_row) == self.rows
+
+    @property
     def seconds(self) -> float:
-        """How long the run has taken so far."""
+        """The seconds that the run has taken so far."""
         return sum(self.stopwatch.seconds.values())
 
     @property
     def rows_per_second(self) -> float | None:
-        """The rate of this run's rows since the model was loaded; `None` if it scored no row.
+        """The rate of this run's rows with the model loaded; `None` if it scored no row.
 
-        Rows that fail take next to no time, and their rate says nothing.
+        Rows that fail take nearly no time, so their rate has no meaning.
         """
         has_scored = self.scored > self.kept - self.kept_failed
         seconds = self.seconds - self.stopwatch.seconds.get("loading the model", 0)
@@ -95,23 +110,25 @@ class Summary:
 
     @property
     def last_line_unterminated(self) -> bool:
-        """Whether the last line had no line end: it may have been cut."""
-        return self._last is not None and not content_of(self._last[0]).endswith(b"\n")
+        """Whether the last line had no line end; the input may have been cut."""
+        return self._last is not None and not self._last[0].content.endswith(b"\n")
 
     def percentiles(self) -> dict[str, float]:
-        """The scores' percentiles, each the smallest score (to 0.0001) that so many percent do not exceed."""
+        """Return the percentiles of the scores: the smallest score (to 0.0001) that p percent do not exceed."""
         counts = list(accumulate(self._histogram))
         return {f"p{percent}": bisect_left(counts, self.scored * percent / 100) / BINS for percent in PERCENTILES}
 
-    def as_dict(self) -> dict[str, Any]:
-        """The summary as `--summary` writes it; scores are absent when there are none, times are in seconds."""
+    def as_dict(self, *, is_complete: bool = False) -> dict[str, Any]:
+        """Return the summary as `--summary` writes it. Times are in seconds. Without scores it has no percentiles."""
         return {
             "version": __version__,
-            "model": self.model,
-            **{name: getattr(self.record, name, None) for name in ("model_file", "device", "precision")},
+            "model": self.model_name,
+            "model_file": self.model and self.model.file,
+            "device": self.model and self.model.device,
+            "precision": self.model and self.model.precision,
             "start": self.start,
             "end": now(),
-            "complete": self.is_complete,
+            "complete": is_complete,
             "rows": self.rows,
             "scored": self.scored,
             "failed": self.failed,
@@ -124,42 +141,42 @@ class Summary:
             "seconds": {activity: round(seconds, 3) for activity, seconds in self.stopwatch.seconds.items()},
         }
 
-    def write(self, path: Path) -> None:
-        """Write the summary as JSON in UTF-8, whole or not at all; raises `OutputError`.
+    def write(self, path: Path, *, is_complete: bool = False) -> None:
+        """Write the summary as JSON in UTF-8, whole or not at all. Raise `OutputError`.
 
-        What is not a file, such as `/dev/stderr` or a FIFO, is written to.
+        If `path` is not a file, such as `/dev/stderr` or a FIFO, it is written directly.
         """
-        # What UTF-8 cannot hold, of names that are not UTF-8, becomes an escape of JSON.
-        content = (json.dumps(self.as_dict(), indent=2, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+        text = json.dumps(self.as_dict(is_complete=is_complete), indent=2, ensure_ascii=False) + "\n"
+        content = text.encode("utf-8", "backslashreplace")  # lone surrogates, of names that are not UTF-8
         if file := side_files(str(path)):
             with output_errors(f"the summary {path}"):
                 write_whole(file.target, content)
         else:
             with Output(str(path)) as output:
-                output.begin(None)
+                output.begin()
                 output.write(content)
 
     def __str__(self) -> str:
-        """The summary for people, a few lines."""
+        """Return the summary for people, a few lines."""
         values = self.as_dict()
         rate = f" ({self.rows_per_second:,.1f} rows/s with the model loaded)" if self.rows_per_second else ""
         lines = [f"{self.rows:,} rows in {self.seconds:.1f} s{rate}: {self.scored:,} scored, {self.failed:,} failed"]
-        if self.record and self.record.device:
+        if self.model:
             lines.append("  model   {model} ({model_file}) on {device}, {precision}".format(**values))
         lines.append("  run     {start} to {end}, version {version}".format(**values))
         if self.kept:
-            lines.append(f"  kept    {self.kept:,} rows of the interrupted run")
+            lines.append(f"  kept    {self.kept:,} rows of an interrupted run")
         lines += [f"  failed  {count:,} {reason}" for reason, count in self.failures.most_common()]
         if self.last_line_unterminated and self._last_is_no_row:
-            lines.append("  note    the last line has no line end and is not JSON: was the input cut?")
+            lines.append("  note    the last line has no line end and is not JSON: is the input complete?")
         if self.texts_cut:
             lines.append(f"  cut     {self.texts_cut:,} texts at the context length")
         if self.scored:
             shown = ("mean", "p5", "p25", "p50", "p75", "p95")
             lines.append("  scores  " + ", ".join(f"{name} {values[name]:.4f}" for name in shown))
         spent = ", ".join(f"{activity} {seconds:.1f} s" for activity, seconds in values["seconds"].items())
-        return "\n".join([*lines, f"  time    {spent}"] if spent else lines)
+        return "\n".join([*lines, f"  waited for: {spent}"] if spent else lines)
 
     @property
     def _last_is_no_row(self) -> bool:
-        return self._last is not None and str(getattr(self._last[1], "reason", "")).startswith("line:")
+        return self._last is not None and isinstance(self._last[1], RowError) and self._last[1].reason.is_not_a_row

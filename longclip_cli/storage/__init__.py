@@ -1,1 +1,1 @@
-"""Bytes in and out: streams, compression, files that are replaced whole."""
+"""Bytes in and out: streams, compression, locks, files that are replaced whole."""

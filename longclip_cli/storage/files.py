@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and paths that lead to one file."""
+"""Files that are written whole or not at all, errors of writing, and paths that lead to one file."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from longclip_cli.errors import OutputError, ReaderGoneError
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Give an empty file beside `path`, which takes that name at the end of the `with` block and is removed on errors.
+    """Yield an empty file beside `path`, which is renamed to it at the end of the `with` block and removed on errors.
 
-    Its own name is unique and not there before, so nothing else is overwritten. If `path` is a link, the link is
-    replaced, and not followed. Raises `OSError`.
+    It has a unique name and is created exclusively, so nothing else is overwritten. If `path` is a link, the link is
+    replaced and not followed. Raise `OSError`.
     """
     new = path.with_name(f".longclip-{os.urandom(6).hex()}.new")
     new.touch(exist_ok=False)
@@ -27,15 +29,26 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Put content into a file, whole or not at all, and onto the disk. Raises `OSError`."""
+    """Write content to a file, whole or not at all, and onto the disk. Raise `OSError`."""
     with whole_file(path) as new, new.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
 
 
+@contextmanager
+def output_errors(name: str) -> Iterator[None]:
+    """Turn an error of the operating system into an `OutputError` that names the output, or `ReaderGoneError`."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise ReaderGoneError(f"cannot write {name}: its reader has closed it") from error
+    except OSError as error:
+        raise OutputError(f"cannot write {name}: {error.strerror}") from error
+
+
 def is_regular(path: Path) -> bool:
-    """Return whether there is a regular file under this very name, and not a link to one."""
+    """Return whether a path is a regular file, and not a link to one."""
     try:
         return stat.S_ISREG(path.lstat().st_mode)
     except OSError:
@@ -45,8 +58,8 @@ def is_regular(path: Path) -> bool:
 def file_keys(target: Path | int) -> set[tuple[object, ...]]:
     """Return keys of the file that a path or descriptor leads to; two with a common key are one file.
 
-    A regular file has its inode as a key, and a path has its folder's inode with its name: hard links and other
-    spellings are found, and files that are yet to be made. Devices are nobody's, and have no key.
+    A regular file has its inode as a key, and a path has its folder's inode with its name. So hard links, other
+    spellings and files that do not exist yet are found. Devices have no key: several may write to one.
     """
     keys: set[tuple[object, ...]] = set()
     try:

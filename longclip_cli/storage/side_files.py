@@ -1,4 +1,4 @@
-"""The files beside an output, and whether all files that a run writes are different ones, and its own."""
+"""The files beside an output file, and whether what is there may be replaced."""
 
 from __future__ import annotations
 
@@ -7,34 +7,31 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from longclip_cli.errors import OutputError, UsageError
-from longclip_cli.jobs.run_record import is_record
+from longclip_cli.errors import OutputError
 from longclip_cli.options import STANDARD_STREAM
-from longclip_cli.storage.files import file_keys, is_regular
-from longclip_cli.storage.source import DECOMPRESSORS, Input
-from longclip_cli.storage.streams import STDOUT, descriptor_of, is_inherited, named_descriptor
-from longclip_cli.storage.target import output_errors
+from longclip_cli.storage.files import is_regular, output_errors
+from longclip_cli.storage.streams import named_descriptor
 
 
 @dataclass(frozen=True)
 class SideFiles:
-    """Paths of the files beside the output `target`, which is no link."""
+    """Paths of the files beside the output `target`, which is not a link."""
 
     target: Path
 
     @property
     def partial(self) -> Path:
-        """Where rows are until the run is complete."""
+        """The rows, until the run is complete."""
         return self._beside(".partial")
 
     @property
     def lock(self) -> Path:
-        """Empty; there while a run goes on."""
+        """An empty file that exists while a run is active."""
         return self._beside(".partial.lock")
 
     @property
     def record(self) -> Path:
-        """What makes the run the same run."""
+        """The run record."""
         return self._beside(".run.json")
 
     def _beside(self, suffix: str) -> Path:
@@ -43,70 +40,35 @@ class SideFiles:
     def __iter__(self) -> Iterator[Path]:
         return iter((self.partial, self.lock, self.record))
 
-    def check(self, *paths: Path) -> None:
-        """Raise `OutputError` if one of these paths holds something that no run has written."""
-        for path in paths:
-            with output_errors(str(path)):
-                if os.path.lexists(path) and (problem := self._problem(path)):
-                    raise OutputError(
-                        f"cannot write {path}: {problem}. Move what is there away, or give another output with -o"
-                    )
+    def check_lock(self) -> None:
+        """Raise `OutputError` if the lock's path holds something else than a lock."""
+        with output_errors(str(self.lock)):
+            check_regular(self.lock)
+            if os.path.lexists(self.lock) and self.lock.stat().st_size > 0:
+                raise refused(self.lock, "it is not the lock of a run, which would be empty")
 
-    def _problem(self, path: Path) -> str | None:
-        if not is_regular(path):
-            return "it is not a regular file"
-        if path == self.record:
-            return None if is_record(path) else "it is not the record of a run"
-        if path.stat().st_size == 0:
-            return None
-        if path == self.lock:
-            return "it is not the lock of a run, which would be empty"
-        return None if is_record(self.record) else f"the record of its run, {self.record}, is missing"
+    def check(self) -> None:
+        """Raise `OutputError` if the path of the partial output or of the record holds something else than a file."""
+        check_regular(self.record)
+        check_regular(self.partial)
+
+
+def check_regular(path: Path) -> None:
+    """Raise `OutputError` unless a path is free or holds a regular file. A link is none."""
+    if os.path.lexists(path) and not is_regular(path):
+        raise refused(path, "it is not a regular file")
+
+
+def refused(path: Path, problem: str) -> OutputError:
+    """Return the error of a path that holds something that no run has written."""
+    return OutputError(f"cannot write {path}: {problem}; move it away, or choose another output with -o")
 
 
 def side_files(path: str) -> SideFiles | None:
-    """Return the files beside the output `path`; `None` if rows go there at once: a descriptor, a FIFO, a device.
+    """Return the files beside the output `path`; `None` if it is a descriptor, a FIFO or a device.
 
-    They lie beside the file itself where `path` is a link.
+    If `path` is a link, they are beside the file that it leads to.
     """
     if path == STANDARD_STREAM or named_descriptor(path) or (Path(path).exists() and not Path(path).is_file()):
         return None
     return SideFiles(Path(os.path.realpath(path)))
-
-
-def check_output(path: str, summary: Path | None, source: Input) -> None:
-    """Raise an error, before anything is written, if a file cannot be written or is another file of the run as well.
-
-    Raises `UsageError` or `OutputError`.
-    """
-    if Path(path).suffix.lower() in DECOMPRESSORS:
-        raise UsageError(
-            f"-o {path}: the output is not compressed; write to standard output and pipe it to a compressor"
-        )
-    if path != STANDARD_STREAM and (Path(path).is_dir() or path.endswith(os.sep)):
-        raise OutputError(f"cannot write {path}: it is a folder")
-    if summary and summary.is_dir():
-        raise OutputError(f"cannot write the summary {summary}: it is a folder")
-    own_name = "standard output" if path == STANDARD_STREAM else path
-    outputs = {own_name: destination(path)} | {str(file): file for file in side_files(path) or ()}
-    targets = [("-o", *output) for output in outputs.items()]
-    if summary:
-        targets.append(("--summary", str(summary), destination(summary)))
-    for option, name, target in targets:
-        if isinstance(target, Path) and not target.absolute().parent.is_dir():
-            raise OutputError(f"cannot write {name}: no such folder")
-        if isinstance(target, int) and not is_inherited(target):
-            raise OutputError(f"cannot write {name}: it is closed; give a file with {option}")
-        if file_keys(source.file.fileno()) & file_keys(target):
-            if target == STDOUT:
-                raise UsageError("standard output is the input itself; write to another file")
-            raise UsageError(f"{option} would overwrite {name}, which is the input itself")
-        if option == "-o" and summary and file_keys(destination(summary)) & file_keys(target):
-            what = "the output" if name == own_name else "the output's file"
-            raise UsageError(f"--summary would overwrite {what} {name}; give it another file")
-
-
-def destination(path: str | Path) -> Path | int:
-    """Return the open descriptor that an output's path stands for, or else the path."""
-    descriptor = STDOUT if path == STANDARD_STREAM else descriptor_of(path)
-    return Path(path) if descriptor is None else descriptor

@@ -1,4 +1,4 @@
-"""Standard streams and open descriptors: which of them the caller has given to this process."""
+"""Standard streams and open descriptors, and which of them were open when this process started."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ PROCESS_DESCRIPTORS = re.compile(r"/proc/\d+(/task/\d+)?/fd")
 
 
 def open_standard_streams() -> None:
-    """Open those of the descriptors 0, 1 and 2 that are closed on the null device.
+    """Open the null device for those of the descriptors 0, 1 and 2 that are closed.
 
-    Otherwise the next file or pipe that is opened takes such a number, and rows or messages go into it. Call this
+    Otherwise the next file or pipe that is opened gets such a number, and rows or messages go into it. Call this
     before anything else is opened.
     """
     for descriptor in (STDIN, STDOUT, STDERR):

@@ -10,14 +10,14 @@ import zstandard
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-READ_BYTES = 256  # compressed, at a time: four bytes can stand for 128 KiB, and a piece is decompressed as a whole
+READ_BYTES = 256  # compressed, at a time: four bytes can hold 128 KiB, and all that was read is decompressed at once
 
 
 class ZstdFile(io.RawIOBase):
     """A zstd file of any number of frames, decompressed as it is read.
 
-    The package's own reader takes a file that breaks off midway for a complete one. This one raises
-    `EOFError`, as Python's readers of the other formats do, and `OSError` for what is no zstd.
+    The package's own reader does not notice a truncated file. This one raises `EOFError`, as Python's readers of the
+    other formats do, and `OSError` for content that is not zstd.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -27,11 +27,11 @@ class ZstdFile(io.RawIOBase):
         self._decompressed = memoryview(b"")
 
     def readable(self) -> bool:
-        """Always true."""
+        """Return true."""
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int:
-        """Fills the buffer as far as what is at hand goes; 0 is the end of the file."""
+        """Fill the buffer with what is decompressed, and return how many bytes that is; 0 at the end of the file."""
         while not self._decompressed:
             packed = self._frame.unused_data or self._file.read(READ_BYTES)
             if not packed and self._is_inside_frame:

@@ -15,7 +15,7 @@ def test_too_many_failed_rows_stop_the_run(tiny_checkpoint, tmp_path):
     written = parse_jsonl((tmp_path / "o.jsonl.partial").read_bytes())
     assert 14 <= len(written) < len(rows)
     assert [row["image_path"] for row in written] == [row["image_path"] for row in rows[: len(written)]]
-    assert f"what is done is in {tmp_path}/o.jsonl.partial; run the same command with --resume" in run.stderr.decode()
+    assert f"partial output is in {tmp_path}/o.jsonl.partial; add --resume to continue\n" in run.stderr.decode()
 
 
 def test_as_many_failed_rows_as_allowed_do_not_stop_the_run(tiny_checkpoint):
@@ -29,7 +29,7 @@ def test_a_hundred_rows_that_fail_alike_stop_the_run(tiny_checkpoint):
     assert run.returncode == 1
     assert run.stdout.count(b"\n") < len(rows)
     message = run.stderr.decode()
-    assert "rows all failed alike, image: no field 'image_path'" in message
+    assert "rows failed for the same reason: image: no field 'image_path'" in message
     assert "id, img, caption" in message
 
 
@@ -43,12 +43,12 @@ def test_a_hundred_rows_that_fail_alike_stop_the_run(tiny_checkpoint):
 def test_a_run_without_scores_names_the_options_that_may_help(tiny_checkpoint, rows, advice):
     run = longclip_score("-m", tiny_checkpoint, "-q", input=rows)
     assert run.returncode == 3
-    assert run.stderr.decode() == f"longclip-score: not one row was scored{advice}\n"
+    assert run.stderr.decode() == f"longclip-score: no row was scored{advice}\n"
 
 
 def test_the_early_stop_shows_the_fields_of_a_failed_row(tiny_checkpoint):
     run = longclip_score("-m", tiny_checkpoint, "-b", 64, input=jsonl(*[{"img": "a"}] * 150, *[ROW] * 10))
-    assert "alike, image: no field 'image_path'; the fields of such a row are: img (" in run.stderr.decode()
+    assert "same reason: image: no field 'image_path'; fields in the row: img (" in run.stderr.decode()
 
 
 def test_a_hundred_failed_rows_of_two_kinds_do_not_stop_the_run(tiny_checkpoint):

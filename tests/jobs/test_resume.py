@@ -67,8 +67,8 @@ def test_a_changed_input_is_not_resumed_and_the_change_is_named(stopped_folder, 
     rows = rows_of(50)
     rows[7]["id"] = "another"
     for content, message in (
-        (jsonl(*rows), "holds a row 8 which is not line 8 of the input"),
-        (jsonl(*rows_of(39)), "holds a row 40 where the input ends"),
+        (jsonl(*rows), "row 8 of the partial output is not line 8 of the input"),
+        (jsonl(*rows_of(39)), "row 40 of the partial output is after the end of the input"),
     ):
         run = longclip_score("-m", tiny_checkpoint, "-o", out, "--resume", input=content)
         assert run.returncode == 1
@@ -92,7 +92,7 @@ def test_a_changed_input_file_is_not_resumed(tiny_checkpoint, tmp_path):
     run = longclip_score(*arguments, "--resume", cwd=tmp_path)
     assert run.returncode == 1
     message = run.stderr.decode()
-    assert "which another run has left: its input was " in message
+    assert "it is from a different run: its input was " in message
     assert message.count("\n") == 1
     assert (tmp_path / "out.jsonl.partial").read_bytes() == left
 
@@ -111,7 +111,7 @@ def test_failed_rows_of_an_early_stop_are_not_kept(tiny_checkpoint, tmp_path):
     arguments = ("in.jsonl", "-m", tiny_checkpoint, "-o", "out.jsonl", "--resume")
     run = longclip_score(*arguments, cwd=tmp_path)
     assert run.returncode == 1
-    assert b"rows all failed alike" in run.stderr
+    assert b"rows failed for the same reason" in run.stderr
     (tmp_path / "late.png").write_bytes((IMAGES / "rgb.png").read_bytes())
     assert longclip_score(*arguments, cwd=tmp_path).returncode == 0
     assert len(parse_jsonl((tmp_path / "out.jsonl").read_bytes())) == 150

@@ -1,46 +1,101 @@
-"""The record of a run: what it compares, and files that are not a record."""
+"""The record of a run: what it compares, and what no run has written."""
 
 import json
 import re
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
 import pytest
-from helpers import IMAGES, RECORD, TIME, jsonl, leave_partial, longclip_score, parse_jsonl
+from helpers import IMAGES, RECORD, TIME, changed, jsonl, longclip_score, parse_jsonl
 from hypothesis import given
 from hypothesis import strategies as st
 
 from longclip_cli import __version__
-from longclip_cli.errors import OutputError
 from longclip_cli.jobs.resume import result_of
-from longclip_cli.jobs.run_record import RunRecord, is_record, read_object, read_record, write_record
-from longclip_cli.storage.target_file import open_output
+from longclip_cli.jobs.run_record import RunRecord, describe_run, is_record, read_object, read_record, write_record
+from longclip_cli.options import ScoringOptions
+from longclip_cli.reporting.summary import ModelInUse
 
 ROWS = [{"image_path": str(IMAGES / "rgb.png"), "text": f"Cat {number}"} for number in range(3)]
-INFORMS = {"model", "model_file", "device", "start", "end", "prefix", "completion"}
+DEFAULTS = ScoringOptions()
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(RunRecord)])
-def test_every_setting_that_affects_rows_is_compared(name):
-    other = replace(RECORD, **{name: "another"})
-    expected = [f"its {name.replace('_', ' ')} was {getattr(RECORD, name)}, not another"]
-    assert RECORD.differences(other) == ([] if name in INFORMS else expected)
+MODEL = ModelInUse(file="/m.pt", fingerprint="hash", device="cpu", precision="float32")
+OTHER_OPTIONS = {
+    "image_key": "picture",
+    "text_key": "caption",
+    "output_key": "fit",
+    "image_root": Path("/"),
+    "max_pixels": 1000,
+    "fast_decode": True,
+    "fast_resize": True,
+}
 
 
-def test_a_different_model_is_shown_by_name_not_by_hash():
-    other = replace(RECORD, model="another", model_hash="0baa3db3dfd6c34c")
+def describe(scoring=DEFAULTS, model=MODEL):
+    return describe_run(scoring, "in.jsonl", "2026-01-01T00:00:00+00:00", model)
+
+
+@pytest.mark.parametrize("name", RECORD.compared)
+def test_all_that_rows_depend_on_is_compared(name):
+    other = changed(RECORD, **{name: "another"})
+    assert RECORD.differences(other) == [f"its {name.replace('_', ' ')} was {RECORD.compared[name]}, not another"]
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(RunRecord) if field.name != "compared"])
+def test_what_informs_people_is_not_compared(name):
+    assert RECORD.differences(replace(RECORD, **{name: "another"})) == []
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(ScoringOptions)])
+def test_each_scoring_option_is_compared(name):
+    if name in ("model", "revision", "precision"):
+        others = [describe(model=replace(MODEL, precision="float16")), describe(model=replace(MODEL, fingerprint="0"))]
+        label = "precision" if name == "precision" else "model hash"
+    else:
+        others = [describe(replace(DEFAULTS, **{name: OTHER_OPTIONS[name]}))]
+        label = name.replace("_", " ")
+    differences = [text for other in others for text in describe().differences(other)]
+    assert [text for text in differences if text.startswith(f"its {label} was ")]
+
+
+def test_an_option_that_is_added_is_compared():
+    """Without a change to the run record."""
+
+    @dataclass(frozen=True)
+    class Later(ScoringOptions):
+        turn_upright: bool = False
+        strip: str | None = None
+
+    recorded = describe(Later())
+    assert recorded.differences(describe(Later())) == []
+    assert recorded.differences(describe(Later(turn_upright=True))) == ["its turn upright was off, not on"]
+    assert recorded.differences(describe(Later(strip="<image>"))) == ["its strip was none, not <image>"]
+    assert describe().differences(describe(Later(turn_upright=True))) == [
+        "its strip was unknown, not none",
+        "its turn upright was unknown, not on",
+    ]
+
+
+def test_another_model_is_named_and_not_hashed():
+    other = changed(RECORD, "another", model_hash="0baa3db3dfd6c34c")
     assert RECORD.differences(other) == ["its model was model, not another"]
 
 
-def test_a_run_that_needed_no_model_matches_any_model():
-    without = replace(RECORD, model_hash=None, precision=None)
-    assert without.differences(RECORD) == []
-    assert RECORD.differences(without) == ["its model hash was hash, not None", "its precision was fp32, not None"]
-    assert without.differences(replace(RECORD, text_key="caption")) == ["its text key was text, not caption"]
+def test_a_run_that_needed_no_model_is_the_same_with_any():
+    without = describe(model=None)
+    assert without.differences(describe()) == []
+    assert describe().differences(without) == [
+        "its precision was float32, not unknown",
+        "its model hash was hash, not unknown",
+    ]
+    other = describe(replace(DEFAULTS, text_key="caption"))
+    assert without.differences(other) == ["its text key was text, not caption"]
 
 
 @pytest.fixture(scope="module")
 def interrupted(tiny_checkpoint, tmp_path_factory):
-    """Return a folder with the partial output of a run that stopped at its fourth row, and its arguments."""
+    """A folder with what a run has left that stopped at its fourth row, and its arguments."""
     folder = tmp_path_factory.mktemp("interrupted")
     (folder / "in.jsonl").write_text(jsonl(*ROWS, {"image_path": "missing.png", "text": "No cat"}))
     arguments = ("in.jsonl", "-m", tiny_checkpoint, "-b", 1, "-o", "o.jsonl", "--image-root", folder)
@@ -50,7 +105,7 @@ def interrupted(tiny_checkpoint, tmp_path_factory):
 
 @pytest.fixture
 def resume(interrupted, tmp_path):
-    """Return a function that resumes that run with a changed partial output or record."""
+    """A way to resume that run once its partial output and record are replaced by these."""
     folder, arguments = interrupted
 
     def run(partial=None, record=None, **streams):
@@ -71,11 +126,11 @@ def resume(interrupted, tmp_path):
     ("name", "message"),
     [
         ("version", f"its version was 0.0.1, not {__version__}"),
-        ("output_format", "its output format was 0.0.1, not 1"),
+        ("output_format", "its output format was 0.0.1, not 2"),
         ("model_hash", "its model hash was 0.0.1, not "),
     ],
 )
-def test_a_run_of_a_different_version_is_not_resumed(resume, name, message):
+def test_a_run_of_another_version_is_not_resumed(resume, name, message):
     run = resume(record=lambda record: json.dumps(record | {name: "0.0.1"}))
     assert run.returncode == 1
     assert message in run.stderr.decode()
@@ -86,7 +141,7 @@ def with_score(value):
 
 
 @pytest.mark.parametrize("score", ["7.5", "-0.1", "true", "NaN", "1e999", "null", '"0.5"', "[0.5]", "1" * 400])
-def test_an_impossible_score_is_not_a_result(score):
+def test_a_score_that_no_run_gives_is_no_result(score):
     assert result_of(f'{{"clip_score": {score}}}\n'.encode(), "clip_score") is None
 
 
@@ -95,10 +150,10 @@ def test_a_score_from_0_to_1_is_a_result(score):
     assert result_of(f'{{"clip_score": {score}}}\n'.encode(), "clip_score") == float(score)
 
 
-def test_an_impossible_kept_score_is_refused(resume, tmp_path):
+def test_a_kept_score_that_no_run_gives_is_refused(resume, tmp_path):
     run = resume(with_score(b"7.5"), lambda record: json.dumps(record | {"prefix": None}))
     assert run.returncode == 1
-    assert "the partial output holds a row 1 which has no 'clip_score' from 0 to 1, and no error" in run.stderr.decode()
+    assert "row 1 of the partial output has no 'clip_score' from 0 to 1, and no error" in run.stderr.decode()
     assert b"7.5" in (tmp_path / "o.jsonl.partial").read_bytes()
 
 
@@ -110,7 +165,7 @@ def test_an_impossible_kept_score_is_refused(resume, tmp_path):
     ],
     ids=["score", "error"],
 )
-def test_kept_rows_that_were_edited_are_refused(resume, change, tmp_path):
+def test_rows_that_have_changed_since_then_are_refused(resume, change, tmp_path):
     run = resume(change)
     assert run.returncode == 1
     assert b"bytes have changed since they were written" in run.stderr
@@ -118,51 +173,10 @@ def test_kept_rows_that_were_edited_are_refused(resume, change, tmp_path):
 
 
 @pytest.mark.parametrize("lost", [1, 700])
-def test_rows_lost_in_a_power_cut_are_scored_again(resume, interrupted, tmp_path, lost):
+def test_rows_that_were_lost_with_the_power_are_scored_again(resume, interrupted, tmp_path, lost):
     run = resume(lambda rows: rows[:-lost] + b"\0" * 10)
     assert run.returncode == 3
     assert (tmp_path / "o.jsonl").read_bytes() == (interrupted[0] / "o.jsonl.partial").read_bytes()
-
-
-def test_rows_after_the_last_recorded_hash_are_kept(tmp_path):
-    """A killed run leaves such rows."""
-    leave_partial(tmp_path / "o.jsonl", b"one\n")
-    with (tmp_path / "o.jsonl.partial").open("ab") as file:
-        file.write(b"two\nthr")
-    with open_output(str(tmp_path / "o.jsonl")) as output:
-        assert list(output.kept_lines(RECORD)) == [b"one\n", b"two\n"]
-        output.begin(RECORD)
-        output.write(b"three\n")
-    assert read_record(tmp_path / "o.jsonl.run.json").prefix.size == len(b"one\ntwo\nthree\n")
-    with open_output(str(tmp_path / "o.jsonl")) as output:
-        assert list(output.kept_lines(RECORD)) == [b"one\n", b"two\n", b"three\n"]
-
-
-def test_a_hash_of_lost_rows_does_not_stop_the_next_resume(tmp_path):
-    """Rows that a GPU scores again may differ in the last digit."""
-    leave_partial(tmp_path / "o.jsonl", b"one\ntwo\n")
-    with (tmp_path / "o.jsonl.partial").open("ab") as file:
-        file.truncate(6)
-    with open_output(str(tmp_path / "o.jsonl")) as output:
-        list(output.kept_lines(RECORD))
-        output.begin(RECORD)
-        assert read_record(tmp_path / "o.jsonl.run.json").prefix.size == len(b"one\n")
-
-
-def test_the_hash_is_recorded_every_ten_seconds(tmp_path, monkeypatch):
-    """A row takes four seconds here."""
-    clock = iter(range(0, 1000, 4))
-    monkeypatch.setattr("longclip_cli.storage.target_file.monotonic", lambda: next(clock))
-    recorded = []
-    with open_output(str(tmp_path / "o.jsonl")) as output:
-        output.begin(RECORD)
-        for _ in range(9):
-            output.write(b"row\n")
-            prefix = read_record(tmp_path / "o.jsonl.run.json").prefix
-            recorded.append(prefix.size // 4 if prefix else 0)
-        output.complete(rows=9, failed=0)
-    assert recorded == [0, 0, 3, 3, 3, 6, 6, 6, 9]
-    assert read_record(tmp_path / "o.jsonl.run.json").completion.size == 36
 
 
 NESTED = ["[" * 200_000, '{"input":' * 200_000]
@@ -170,12 +184,11 @@ NOT_RECORDS = ["", "[]", "{}", "1", "\0", '{"input": 1', '"version output_format
 
 
 @pytest.mark.parametrize("content", NOT_RECORDS, ids=lambda content: f"{len(content)}: {content[:10]}")
-def test_a_record_that_cannot_be_read_is_refused_and_named(tmp_path, content):
-    leave_partial(tmp_path / "o.jsonl", b"one\n")
-    (tmp_path / "o.jsonl.run.json").write_text(content)
-    with pytest.raises(OutputError, match=r"o\.jsonl\.run\.json: it is not the record of a run"):
-        open_output(str(tmp_path / "o.jsonl")).__enter__()
-    assert (tmp_path / "o.jsonl.partial").read_bytes() == b"one\n"
+def test_a_record_that_cannot_be_read_is_refused_and_named(resume, tmp_path, content):
+    run = resume(record=lambda _: content)
+    assert run.returncode == 1
+    assert b"o.jsonl.run.json: it is not the record of a run" in run.stderr
+    assert (tmp_path / "o.jsonl.partial").read_bytes().count(b"\n") == 4
 
 
 def test_a_record_with_unknown_fields_is_refused_and_named(resume):
@@ -198,7 +211,7 @@ def test_any_bytes_are_a_record_or_none(tmp_path_factory, content):
 
 def test_a_record_is_read_as_it_was_written(tmp_path):
     path = tmp_path / "o.run.json"
-    for record in (RECORD, replace(RECORD, image_root="/b\udce4d/ä")):
+    for record in (RECORD, changed(RECORD, image_root="/b\udce4d/ä")):
         write_record(path, record)
         assert read_record(path) == record
         assert is_record(path)
@@ -235,11 +248,11 @@ def test_an_output_without_its_record_is_named_and_scored(tiny_checkpoint, tmp_p
     assert len(parse_jsonl((tmp_path / "o.jsonl").read_bytes())) == 3
 
 
-def test_a_run_that_needed_no_model_can_be_resumed(tiny_checkpoint, tmp_path):
+def test_a_run_that_needed_no_model_leaves_what_can_be_resumed(tiny_checkpoint, tmp_path):
     (tmp_path / "in.jsonl").write_text(jsonl(*[{"image_path": "late.png", "text": "A cat"}] * 3))
     arguments = ("in.jsonl", "-o", "o.jsonl", "--resume", "--image-root", tmp_path)
     stopped = longclip_score(*arguments, "-m", "missing.pt", "--max-errors", 0, cwd=tmp_path)
-    assert b"--resume to go on" in stopped.stderr
+    assert b"add --resume to continue" in stopped.stderr
     for _ in range(2):  # the second finds nothing to do
         run = longclip_score(*arguments, "-m", tiny_checkpoint, cwd=tmp_path)
         assert run.returncode == 3

@@ -99,7 +99,7 @@ def test_an_interrupted_run_keeps_its_rows_and_names_resume(tiny_checkpoint, tmp
         wait_until(lambda: size_of(tmp_path / "out.jsonl.partial"), process)
         process.send_signal(number)
         assert process.wait(TIMEOUT) == status
-        assert b"run the same command with --resume to go on" in process.stderr.read()
+        assert b"; add --resume to continue" in process.stderr.read()
     assert len(parse_jsonl((tmp_path / "out.jsonl.partial").read_bytes())) == 1
 
 

@@ -48,8 +48,8 @@ def test_a_mistyped_key_is_detected_before_loading_the_model(tmp_path):
         assert run.returncode == 1
         assert run.stdout == b""
         message = run.stderr.decode()
-        assert "the first 100 rows all failed alike, image: no field 'image_path'" in message
-        assert "the fields of such a row are: img, text" in message
+        assert "the first 100 rows failed for the same reason: image: no field 'image_path'" in message
+        assert "fields in the row: img, text" in message
 
 
 def test_rows_that_all_fail_need_no_model(tmp_path):

@@ -1,0 +1,45 @@
+"""The lines of an input."""
+
+from __future__ import annotations
+
+import lzma
+import zlib
+from collections.abc import Iterator
+
+from longclip_cli.errors import InputError
+from longclip_cli.formats.sniffing import seems_to_be
+from longclip_cli.storage.compression import compressor
+from longclip_cli.storage.source import Input, Line
+
+MAX_LINE_BYTES = 64 * 2**20  # a longer line is not JSONL, and would have to be held whole
+MOST_SNIFFED = 4096
+BLANK_BYTES = 2**20  # one in so many is yielded, so that the caller can do something else
+
+
+def read_lines(source: Input) -> Iterator[Line]:
+    """Yield the lines that are not blank, each as soon as it has arrived; once.
+
+    Of a long run of blank lines, one in `BLANK_BYTES` is yielded, without content.
+
+    The caller's thread closes the file at the end, since closing it from another thread would wait for the line that
+    is being read. Raise `InputError` if the input becomes unreadable or a line is too long.
+    """
+    number = blank = 0
+    with source.file:
+        try:
+            while content := source.stream.readline(MAX_LINE_BYTES + 1):
+                number += 1
+                if len(content) > MAX_LINE_BYTES:
+                    raise InputError(
+                        f"{source.name}: line {number} has more than {MAX_LINE_BYTES} bytes; "
+                        f"it {seems_to_be(content[:MOST_SNIFFED])}"
+                    )
+                if number == 1 and (tool := compressor(content)):
+                    raise InputError(f"{source.name}: is compressed; pipe it through {tool}")
+                blank = blank + len(content) if content.isspace() else 0
+                if blank > BLANK_BYTES:
+                    content, blank = b"", 0
+                if not blank:
+                    yield Line(number, content, 0 if source.is_live else source.file.tell())
+        except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+            raise InputError(f"{source.name}: unreadable after line {number}: {error}") from error

@@ -1,0 +1,59 @@
+"""The model of a run: found once, then loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING
+
+from longclip_cli.jobs.run import Run
+from longclip_cli.reporting.summary import ModelInUse
+from longclip_cli.storage.source import Line
+
+if TYPE_CHECKING:
+    from longclip_cli.pipeline.score import ScoredRow
+
+LOADING = "loading the model"
+
+
+def find_model(run: Run) -> ModelInUse:
+    """Return the model that the options name, downloaded if it is not cached; once in a run.
+
+    So what is recorded is what is loaded. A device that does not exist is noticed before a download.
+    """
+    options, scoring = run.options, run.options.scoring
+    with run.summary.stopwatch.measure(LOADING):
+        from longclip_cli.checkpoints.load import checkpoint_fingerprint, dtype_name, find_checkpoint
+        from longclip_cli.scorer import select_device, select_dtype
+
+        device = select_device(options.device)
+        dtype = select_dtype(scoring.precision, device)
+        checkpoint = find_checkpoint(scoring.model, scoring.revision)
+        fingerprint = checkpoint_fingerprint(checkpoint)
+    run.summary.model = ModelInUse(str(checkpoint), fingerprint, str(device), dtype_name(dtype))
+    return run.summary.model
+
+
+def scored_rows(run: Run, lines: Iterator[Line], model: ModelInUse) -> Generator[list[ScoredRow]]:
+    """Load the model, then return a generator of the rows of these lines with their scores, a chunk at a time."""
+    options = run.options
+    with run.summary.stopwatch.measure(LOADING):
+        from longclip_cli.pipeline.load import RowLoader
+        from longclip_cli.pipeline.score import score_lines
+        from longclip_cli.scorer import LongCLIPScorer
+
+        scorer = LongCLIPScorer.from_pretrained(
+            model.file, options.device, options.scoring.precision, batch_size=options.batch_size
+        )
+        sizes = scorer.model.sizes
+        load = RowLoader(options.scoring, image_size=sizes.image_size, context_length=sizes.context_length)
+    run.progress.start(run.source.size, run.summary.kept_offset)
+    return score_lines(
+        lines,
+        load,
+        scorer,
+        run.summary.stopwatch,
+        workers=options.workers,
+        prefetch=options.prefetch,
+        is_live=run.source.is_live,
+        stop=run.stop.requested,
+    )

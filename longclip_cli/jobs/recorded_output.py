@@ -1,0 +1,177 @@
+"""The output of a run and, beside an output file, its run record."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from pathlib import Path
+from time import monotonic
+from typing import Any, Self
+
+from longclip_cli.errors import OutputError
+from longclip_cli.jobs.run_record import Completion, Prefix, PrefixHash, RunRecord, is_record, read_record, write_record
+from longclip_cli.stopwatch import now
+from longclip_cli.storage.files import output_errors
+from longclip_cli.storage.side_files import refused
+from longclip_cli.storage.target import Output
+
+SECONDS_BETWEEN_RECORDS = 10  # rows of so many seconds before a kill are kept without comparing their hash
+log = logging.getLogger(__name__)
+
+
+class RecordedOutput:
+    """An output and its run record, which says how far the run is. A stream has no record."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._files = output.files
+        self._record: RunRecord | None = None  # while rows are written
+        self._written = PrefixHash()
+        self._next_record = 0.0
+        self._is_resumed = False
+        self._has_begun = False
+
+    def __enter__(self) -> Self:
+        """Open the output. Raise `OutputError` if another run is writing it, or a side file is not a run's."""
+        with ExitStack() as stack:
+            stack.enter_context(self._output)
+            self._check_side_files()
+            stack.pop_all()
+        return self
+
+    def _check_side_files(self) -> None:
+        if not (files := self._files):
+            return
+        if files.record.exists() and not is_record(files.record):
+            raise refused(files.record, "it is not the record of a run")
+        if self._has_rows() and not files.record.exists():
+            raise refused(files.partial, f"the record of its run, {files.record}, is missing")
+
+    def __exit__(self, *exception: object) -> None:
+        with suppress(OutputError):  # the first error is reported, and without its hash a row is kept, too
+            self._write_record()
+        self._output.__exit__(*exception)
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether an earlier run has left rows here, complete or not."""
+        return self._has_rows() or (self._files is not None and self._files.target.exists())
+
+    def _has_rows(self) -> bool:
+        partial = self._files.partial if self._files else None
+        return partial is not None and partial.exists() and partial.stat().st_size > 0
+
+    @property
+    def partial(self) -> Path | None:
+        """The file with the rows that this run has left and `--resume` continues; `None` if there is none."""
+        partial = self._files.partial if self._files and self._has_begun else None
+        return partial if partial and partial.exists() else None
+
+    def completion(self, record: RunRecord) -> Completion | None:
+        """Return the counts of the same run if its output is complete, so that there is nothing to do.
+
+        With a different input it is a new run. Raise `OutputError` if the same input was scored in another way.
+        """
+        if not (files := self._files) or files.partial.exists() or not files.target.exists():
+            return None
+        recorded = read_record(files.record)
+        if not recorded:
+            log.warning("%s exists without its run record %s; scoring all rows", self._output.path, files.record)
+            return None
+        if not recorded.completion or recorded.compared["input"] != record.compared["input"]:
+            return None
+        size, size_written = files.target.stat().st_size, recorded.completion.size
+        if size != size_written:
+            log.warning("%s has %d bytes, not %d as written; scoring all rows", self._output.path, size, size_written)
+            return None
+        if differences := recorded.differences(record):
+            raise OutputError(
+                f"{self._output.path} is the complete output of a different run: {'; '.join(differences)}. "
+                "To score all rows, remove --resume"
+            )
+        return recorded.completion
+
+    def kept_lines(self, record: RunRecord) -> Iterator[bytes]:
+        """Yield the whole lines that an interrupted run has left; `begin` then continues after them.
+
+        Raise `OutputError` if it was a different run, or if they have changed since.
+        """
+        if not (files := self._files) or not self._has_rows():
+            return
+        recorded = read_record(files.record)
+        if not recorded:
+            raise OutputError(f"cannot resume {files.partial}: the record of its run, {files.record}, is unreadable")
+        if differences := recorded.differences(record):
+            raise OutputError(
+                f"cannot resume {files.partial}: it is from a different run: {'; '.join(differences)}. "
+                "Use the same input and options. To score all rows, remove --resume"
+            )
+        self._is_resumed = True
+        for line in self._output.kept_lines():
+            self._written.add(line)
+            self._compare(recorded.prefix, len(line))
+            yield line
+
+    def _compare(self, prefix: Prefix | None, added: int) -> None:
+        """Raise `OutputError` if the rows kept so far, with the last of `added` bytes, differ from the prefix.
+
+        A file that is shorter than the prefix lost its end in a power cut. What is left of it is kept.
+        """
+        size = self._written.size
+        if prefix and size - added < prefix.size <= size and self._written.prefix != prefix:
+            raise OutputError(
+                f"cannot resume {self._output.name}: its first {prefix.size} bytes have changed since they were "
+                "written. To score all rows, remove --resume"
+            )
+
+    def begin(self, record: RunRecord) -> None:
+        """Open the output after the lines that are kept."""
+        if files := self._files:
+            self._record = record
+            if self._is_resumed:
+                self._output.begin()
+                self._write_record()  # a prefix with rows that were lost would not be that of the rows to come
+            else:
+                if self._has_rows():
+                    log.warning("scoring all rows: the rows of an interrupted run in %s are dropped", files.partial)
+                # In this order, so that a record is never beside the rows of a different run.
+                self._output.discard()
+                self._write_record()
+                self._output.begin()
+            self._next_record = monotonic() + SECONDS_BETWEEN_RECORDS
+        else:
+            self._output.begin()
+        self._has_begun = True
+
+    def write(self, content: bytes) -> None:
+        """Write whole rows and, from time to time, their hash to the record."""
+        self._output.write(content)
+        if self._record:
+            self._written.add(content)
+            time = monotonic()
+            if time >= self._next_record:
+                self._write_record()
+                self._next_record = time + SECONDS_BETWEEN_RECORDS
+
+    def _write_record(self, **changes: Any) -> None:
+        if self._files and self._record:
+            with output_errors(self._output.name):
+                record = replace(self._record, prefix=self._written.prefix, **changes)
+                write_record(self._files.record, record)
+
+    def complete(self, rows: int, failed: int) -> None:
+        """Make the output final, once it is safely on the disk."""
+        self._output.flush()
+        self._write_record(end=now(), completion=Completion(rows, failed, self._written.size))
+        self._record = None  # it is final
+        self._output.complete()
+
+    def discard(self) -> None:
+        """Remove the partial output and its record."""
+        self._record = None
+        self._output.discard()
+        if self._files:
+            with output_errors(self._output.name):
+                self._files.record.unlink(missing_ok=True)

@@ -41,30 +41,25 @@ def test_a_full_disk_is_one_line_and_resumable(tiny_checkpoint, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("place", "name"),
+    ("module", "name"),
     [
-        ("longclip_cli.scorer.LongCLIPScorer", "submit"),
-        ("longclip_cli.storage.target.Output", "write"),
-        ("longclip_cli.jobs.score_file", "encode_record"),
+        ("longclip_cli.pipeline.encode", "Encoder.submit"),
+        ("longclip_cli.storage.target", "Output.write"),
+        ("longclip_cli.jobs.score_file", "encode_row"),
     ],
     ids=["forward pass", "writing", "encoding"],
 )
-def test_an_unexpected_error_leaves_a_resumable_partial_file(tiny_checkpoint, tmp_path, place, name):
-    module, _, owner = place.partition(".Long") if ".Long" in place else place.partition(".Output")
-    target = f"module.{'Long' + owner if '.Long' in place else 'Output'}" if owner or ".Output" in place else "module"
+def test_an_unexpected_error_leaves_a_resumable_partial_file(tiny_checkpoint, tmp_path, module, name):
     program = f"""
-import importlib
-module = importlib.import_module({module!r})
-original, calls = {target}.{name}, []
+import {module} as module
+from longclip_cli.cli.score import main
+original, calls = module.{name}, []
 def faulty(*arguments, **options):
     calls.append(1)
     if len(calls) > 3:
         raise ZeroDivisionError("injected")
     return original(*arguments, **options)
-{target}.{name} = faulty
-from PIL import Image
-
-from longclip_cli.cli.score import main
+module.{name} = faulty
 main()
 """
     (tmp_path / "in.jsonl").write_text(jsonl(*rows_of(60)))

@@ -15,13 +15,13 @@ from PIL import Image
 from torch import Tensor
 
 from longclip_cli.errors import Reason, RowError
-from longclip_cli.formats.jsonl import Fields
 from longclip_cli.options import ScoringOptions
+from longclip_cli.pipeline.batches import chunks
 from longclip_cli.pipeline.cache import ImageInput, TextInput
-from longclip_cli.pipeline.encode import chunks
-from longclip_cli.pipeline.images import check_pixels, load_image, row_errors
+from longclip_cli.pipeline.images import check_pixels, decoding_errors, load_image
 from longclip_cli.pipeline.load import load_text
 from longclip_cli.pipeline.pixels import to_pixels
+from longclip_cli.rows import image_reference, text_of
 
 ImageSource: TypeAlias = str | PathLike[str] | Image.Image | NDArray[np.uint8]
 Errors = Literal["raise", "return"]
@@ -33,8 +33,7 @@ def check_several(values: object) -> None:
     """Raise `TypeError` for one text or image where several belong: a string and an array are sequences, too."""
     is_image = isinstance(values, Image.Image) or (isinstance(values, np.ndarray) and values.ndim in (2, 3))
     if is_image or isinstance(values, str | PathLike):
-        shown = f": [{values!r}]" if isinstance(values, str | PathLike) else ""
-        raise TypeError(f"one {type(values).__name__} where a list belongs{shown}")
+        raise TypeError(f"expected a list, got {type(values).__name__}")
 
 
 def features_of(
@@ -90,10 +89,10 @@ def load_image_source(source: ImageSource, name: str, image_size: int, max_pixel
         source = Image.fromarray(source)
     if isinstance(source, Image.Image):
         path = Path(getattr(source, "filename", "") or name)
-        with row_errors(path, max_pixels):
+        with decoding_errors(path, max_pixels):
             check_pixels(path, source.size, image_size, max_pixels)
             return ImageInput(to_pixels(source, image_size))
-    path = Path(Fields({name: os.fspath(source) if isinstance(source, PathLike) else source}).image_path(name))
+    path = Path(image_reference(os.fspath(source) if isinstance(source, PathLike) else source, name))
     return ImageInput(load_image(path, image_size, ScoringOptions(max_pixels=max_pixels)))
 
 
@@ -107,4 +106,4 @@ def check_array(array: NDArray[Any], name: str) -> None:
 
 def load_text_source(text: object, name: str, context_length: int) -> TextInput:
     """Return the tokens of a text. Errors call it `name`. Raises `RowError`."""
-    return load_text(Fields({name: text}).text(name), context_length)
+    return load_text(text_of(text, name), context_length)

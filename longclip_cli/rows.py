@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Literal, TypeAlias
 
-from longclip_cli.errors import LongCLIPError, RowError, quote
+from longclip_cli.errors import LongCLIPError, Reason, RowError, quote
 
 Result: TypeAlias = float | RowError  # a score in [0, 1], or why there is none
 JSON_TYPES = {
@@ -69,25 +69,25 @@ def image_reference(value: object, name: str) -> str:
     """Return the path that a value is, or that it holds as a list of one. Raises `RowError`, which names the field."""
     if isinstance(value, list):
         if len(value) != 1:
-            raise RowError("image: not one path", f"'{name}' is a list of {len(value)}")
+            raise RowError(Reason.NOT_ONE_PATH, f"'{name}' is a list of {len(value)}")
         value = value[0]
     if not isinstance(value, str):
-        raise RowError("image: not a path", f"'{name}' is {kind_of(value)}")
+        raise RowError(Reason.NOT_A_PATH, f"'{name}' is {kind_of(value)}")
     if not value.strip():
-        raise RowError("image: not a path", f"'{name}' is blank")
+        raise RowError(Reason.NOT_A_PATH, f"'{name}' is blank")
     if value.startswith("data:"):
-        raise RowError("image: data: URIs are not read", quote(value))
+        raise RowError(Reason.DATA_URI, quote(value))
     if "://" in value:
-        raise RowError("image: URLs are not read", quote(value))
+        raise RowError(Reason.URL, quote(value))
     return value
 
 
 def text_of(value: object, name: str) -> str:
     """Return the text that a value is. Raises `RowError`, which names the field."""
     if not isinstance(value, str):
-        raise RowError("text: not a string", f"'{name}' is {kind_of(value)}")
+        raise RowError(Reason.NOT_A_STRING, f"'{name}' is {kind_of(value)}")
     if not value.strip():
-        raise RowError("text: blank", f"'{name}'")
+        raise RowError(Reason.BLANK_TEXT, f"'{name}'")
     return value
 
 
@@ -100,13 +100,13 @@ def kind_of(value: object) -> str:
 def row_errors() -> Iterator[None]:
     """Turn every error of one row that no other code expects into a `RowError`.
 
-    Only the main thread is interrupted, so what is no `Exception` is an error too: tokenizers' Rust raises such.
+    What is no `Exception` may be an error too: tokenizers' Rust raises such.
     """
     try:
         yield
-    except LongCLIPError:
+    except (LongCLIPError, KeyboardInterrupt):
         raise
     except MemoryError:
-        raise RowError("row: out of memory") from None
+        raise RowError(Reason.OUT_OF_MEMORY) from None
     except BaseException as error:
-        raise RowError("row: unexpected error", quote(f"{type(error).__name__}: {error}")) from None
+        raise RowError(Reason.UNEXPECTED, quote(f"{type(error).__name__}: {error}")) from None

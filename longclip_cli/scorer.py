@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from math import isfinite
 from os import PathLike
 from typing import Literal, get_args, overload
 
@@ -15,12 +12,12 @@ import torch
 from torch import Tensor
 
 from longclip_cli.checkpoints.load import load_model
-from longclip_cli.errors import DeviceError, Reason, RowError, UsageError
+from longclip_cli.errors import RowError
 from longclip_cli.models.clip import LongCLIP
+from longclip_cli.models.device import select_device, select_dtype
 from longclip_cli.models.tokenizer import byte_pair_encoder
 from longclip_cli.options import ScoringOptions
-from longclip_cli.pipeline.encode import Encoder
-from longclip_cli.pipeline.load import Pair
+from longclip_cli.pipeline.encode import NOT_A_NUMBER, Encoder, PendingScores
 from longclip_cli.python_inputs import (
     Errors,
     ImageSource,
@@ -29,24 +26,6 @@ from longclip_cli.python_inputs import (
     load_image_source,
     load_text_source,
 )
-
-PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-BATCHES_IN_CHUNK = 3
-NOT_A_NUMBER = RowError(Reason.NOT_A_NUMBER)
-
-
-@dataclass(frozen=True)
-class PendingScores:
-    """Scores that the device may still be working on."""
-
-    cosines: Tensor  # [N] float32, on the CPU once `ready` has happened
-    ready: torch.cuda.Event | None
-
-    def wait(self) -> list[float]:
-        """The scores, each `(cosine + 1) / 2` in [0, 1], or NaN where the network gave no number."""
-        if self.ready:
-            self.ready.synchronize()
-        return scores_of(self.cosines)
 
 
 class LongCLIPScorer:
@@ -82,7 +61,7 @@ class LongCLIPScorer:
         self.model = model
         self.device = device
         self.max_pixels = max_pixels
-        self._encoder = Encoder(model, device, batch_size)
+        self.encoder = Encoder(model, device, batch_size)
 
     @classmethod
     def from_pretrained(
@@ -109,17 +88,7 @@ class LongCLIPScorer:
     @property
     def batch_size(self) -> int:
         """The number of images in one forward pass."""
-        return self._encoder.batch_size
-
-    @property
-    def chunk_rows(self) -> int:
-        """How many rows to submit at a time, at most."""
-        return self.batch_size * BATCHES_IN_CHUNK
-
-    @property
-    def chunks_in_flight(self) -> int:
-        """How many submitted chunks to leave to the device before waiting for the oldest."""
-        return 1 if self.device.type == "cuda" else 0
+        return self.encoder.batch_size
 
     @overload
     def score(
@@ -149,8 +118,9 @@ class LongCLIPScorer:
         pairs = list(zip(self._image_features(images, errors), self._text_features(texts, errors), strict=True))
         failures = [next((part for part in pair if isinstance(part, RowError)), None) for pair in pairs]
         whole = [pair for pair, failure in zip(pairs, failures, strict=True) if not failure]
-        scores = iter(scores_of((self._stacked(i for i, _ in whole) * self._stacked(t for _, t in whole)).sum(dim=-1)))
-        results = [failure or checked(next(scores)) for failure in failures]
+        cosines = (self._stacked(image for image, _ in whole) * self._stacked(text for _, text in whole)).sum(dim=-1)
+        scores = iter(PendingScores(cosines, None).wait())
+        results = [failure or next(scores) for failure in failures]
         if errors == "raise" and NOT_A_NUMBER in results:
             raise NOT_A_NUMBER
         return results
@@ -173,63 +143,14 @@ class LongCLIPScorer:
     def _image_features(self, images: Sequence[ImageSource], errors: Errors) -> list[Tensor | RowError]:
         size = self.model.sizes.image_size
         load = partial(load_image_source, image_size=size, max_pixels=self.max_pixels)
-        return features_of(images, "images", load, self._encoder.encode_images, self.chunk_rows, errors)
+        return features_of(images, "images", load, self.encoder.encode_images, self.encoder.chunk_rows, errors)
 
     def _text_features(self, texts: Sequence[str], errors: Errors) -> list[Tensor | RowError]:
         byte_pair_encoder()  # or each thread would build its own
         load = partial(load_text_source, context_length=self.model.sizes.context_length)
-        return features_of(texts, "texts", load, self._encoder.encode_texts, self.chunk_rows, errors)
+        return features_of(texts, "texts", load, self.encoder.encode_texts, self.encoder.chunk_rows, errors)
 
     def _stacked(self, features: Iterable[Tensor | RowError]) -> Tensor:
         """Return the features in one tensor, `[N, E]`. There is no error among them."""
         tensors = [of_one for of_one in features if isinstance(of_one, Tensor)]
         return torch.stack(tensors) if tensors else torch.empty(0, self.model.sizes.embed_dim)
-
-    @torch.inference_mode()
-    def submit(self, pairs: Sequence[Pair]) -> PendingScores:
-        """Sets the device to work on some pairs; does not wait for it on CUDA."""
-        if not pairs:
-            return PendingScores(torch.empty(0), None)
-        images = self._encoder.encode_images(pair.image for pair in pairs)
-        cosines = (images * self._encoder.encode_texts(pair.text for pair in pairs)).sum(dim=-1)
-        if self.device.type != "cuda":
-            return PendingScores(cosines.cpu(), None)
-        cosines = cosines.to("cpu", non_blocking=True)
-        ready = torch.cuda.Event()
-        ready.record(torch.cuda.current_stream(self.device))
-        return PendingScores(cosines, ready)
-
-
-def scores_of(cosines: Tensor) -> list[float]:
-    """`(cosine + 1) / 2` of each, which rounding does not take out of [0, 1]."""
-    return ((cosines + 1) / 2).clamp(0, 1).tolist()
-
-
-def checked(score: float) -> float | RowError:
-    """Return a score, or the error of a pair for which the network gave no number."""
-    return score if isfinite(score) else NOT_A_NUMBER
-
-
-def select_device(name: str) -> torch.device:
-    """The device for an option's value; raises `UsageError` for no device's name, `DeviceError` if it is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if not re.fullmatch(r"cpu|cuda(:\d+)?|mps", name):
-        raise UsageError(f"no such device: {name} (auto, cpu, cuda, cuda:1 or mps)")
-    device = torch.device(name)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise DeviceError(f"no CUDA device for --device {name}: this PyTorch finds no NVIDIA GPU; use --device cpu")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise DeviceError(f"no device {name}: there are {torch.cuda.device_count()} CUDA devices, counted from 0")
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise DeviceError("no MPS device: this PyTorch finds no Apple GPU; use --device cpu")
-    return device
-
-
-def select_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """The type to compute in: half precision on a GPU and single on the CPU, unless one is named."""
-    if precision == "auto":
-        precision = "fp32" if device.type == "cpu" else "fp16"
-    if precision not in PRECISIONS:
-        raise UsageError(f"no such precision: {precision} (there are auto, {', '.join(PRECISIONS)})")
-    return PRECISIONS[precision]

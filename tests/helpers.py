@@ -19,8 +19,12 @@ from typing import Any
 import pytest
 import torch
 
+from longclip_cli.errors import Reason, RowError
+from longclip_cli.formats.jsonl import Record
 from longclip_cli.jobs.recorded_output import RecordedOutput
 from longclip_cli.jobs.run_record import RunRecord
+from longclip_cli.rows import Row
+from longclip_cli.scorer import LongCLIPScorer
 from longclip_cli.storage.target import open_output
 
 ROOT = Path(__file__).parent.parent
@@ -31,21 +35,21 @@ IMAGES = GOLDEN / "images"
 COMMAND = Path(sys.executable).with_name("longclip-score")
 CPU = torch.device("cpu")
 MEBIBYTE = 2**20
-TIMEOUT = 120  # seconds, after which something that should happen has not
-TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d"  # as the command writes it, as a pattern
-# Decoders differ a little in what they make of these.
+TIMEOUT = 120  # seconds until a wait has failed
+TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d"  # the pattern of a time as the command writes it
+# Versions of the decoders differ slightly in the pixels of these.
 LOSSY = {"photo.jpg", "progressive.jpg", "cmyk.jpg", "gray.jpg", "exif_rotated.jpg", "lossy.webp"}
 ROW = {"image_path": str(IMAGES / "rgb.png"), "text": "A cat"}
 MISSING = {"image_path": "missing.png", "text": "A cat"}
-# No test may reach the network, nor depend on what the person who runs it has set.
+# Tests neither reach the network nor depend on settings of the person who runs them.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("LONGCLIP_", "HF_"))}
 ENVIRONMENT |= {"HF_HUB_OFFLINE": "1"}
 
-linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, or counts memory as Linux does")
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc, /dev/full or memory counted as on Linux")
 
 
 def load_checkpoint_maker():
-    """The script beside the golden scores that builds the checkpoint they belong to."""
+    """Import the script that builds the checkpoint of the golden scores."""
     spec = importlib.util.spec_from_file_location("make_checkpoint", GOLDEN / "make_checkpoint.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -65,14 +69,26 @@ def golden_rows(name: str) -> list[dict[str, Any]]:
 
 
 def golden_score(row: dict[str, Any]):
-    """The original's score of a golden row, which equals any score within its tolerance."""
+    """Return the original's score of a golden row; it equals any score within the tolerance."""
     return pytest.approx(row["clip_score"], abs=1e-4 if row["image_path"] in LOSSY else 2e-6)
 
 
+def scores_of_golden_rows(model: object) -> list[float]:
+    """Return the scores that the Python API gives to the golden pairs."""
+    rows = golden_rows("pairs.jsonl")
+    scorer = LongCLIPScorer.from_pretrained(str(model), "cpu", "fp32")
+    return scorer.score([IMAGES / row["image_path"] for row in rows], [row["text"] for row in rows])
+
+
 def rows_of(count: int) -> list[dict[str, Any]]:
-    """The golden pairs and a row that fails, again and again, each with its own id."""
+    """Return the golden pairs and a row that fails, repeated, each row with its own id."""
     rows = [row | {"image_path": str(IMAGES / row["image_path"])} for row in golden_rows("pairs.jsonl")] + [MISSING]
     return [rows[i % len(rows)] | {"id": i} for i in range(count)]
+
+
+def jsonl_row(content: bytes = b"{}\n", offset: int = 0) -> Row:
+    """Return a row that was read from this line, for code that looks at neither its image nor its text."""
+    return Row(1, RowError(Reason.UNEXPECTED), Record(content, ()), offset)
 
 
 def png_chunk(name: bytes, content: bytes) -> bytes:
@@ -80,14 +96,14 @@ def png_chunk(name: bytes, content: bytes) -> bytes:
 
 
 def encoded_image(image, kind: str, **options: Any) -> bytes:
-    """The bytes of an image file."""
+    """Return the bytes of an image file."""
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
 
 
 def parquet(rows: list[dict[str, Any]]) -> bytes:
-    """The bytes of a Parquet file."""
+    """Return the bytes of a Parquet file."""
     import pyarrow.parquet
 
     file = io.BytesIO()
@@ -101,7 +117,7 @@ RECORD = RunRecord(COMPARED, start="2026-01-01T00:00:00+00:00", model="model")
 
 
 def changed(record: RunRecord, model: str = "model", **compared: str) -> RunRecord:
-    """The record of a run that differs."""
+    """Return the record of a run that differs."""
     return replace(record, model=model, compared={**record.compared, **compared})
 
 
@@ -110,7 +126,7 @@ def recorded(path: Path) -> RecordedOutput:
 
 
 def leave_partial(path: Path, content: bytes, record: RunRecord = RECORD) -> None:
-    """Leave a partial output and its record, as a run that an error has ended."""
+    """Leave a partial output and its record, as a run that ends with an error."""
     with pytest.raises(ZeroDivisionError), recorded(path) as output:
         output.begin(record)
         output.write(content)
@@ -120,7 +136,7 @@ def leave_partial(path: Path, content: bytes, record: RunRecord = RECORD) -> Non
 def longclip_score(
     *arguments: object, input: bytes | str = b"", environment: dict[str, str] | None = None, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[bytes]:
-    """Runs the installed command to its end."""
+    """Run the installed command to its end."""
     return subprocess.run(
         [COMMAND, *map(str, arguments)],
         input=input.encode() if isinstance(input, str) else input,
@@ -133,7 +149,7 @@ def longclip_score(
 
 
 def run_python(code: str, *arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[bytes]:
-    """Runs Python code in a new process; its standard input is empty."""
+    """Run Python code in a new process with an empty standard input."""
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.run(
         command, input=b"", capture_output=True, env=ENVIRONMENT, cwd=cwd, timeout=TIMEOUT, check=False
@@ -141,7 +157,7 @@ def run_python(code: str, *arguments: object, cwd: Path | None = None) -> subpro
 
 
 def shell(folder, line, command=COMMAND):
-    """Runs a line of bash, in which `score` is the command; its standard input is empty."""
+    """Run a line of bash, in which `score` is the command, with an empty standard input."""
     return subprocess.run(
         ["bash", "-c", f'score() {{ "{command}" "$@"; }}; {line}'],
         cwd=folder,
@@ -154,20 +170,20 @@ def shell(folder, line, command=COMMAND):
 
 
 def start_longclip_score(*arguments: object, **streams: Any) -> subprocess.Popen[bytes]:
-    """Starts the installed command, with pipes unless other streams are given."""
+    """Start the installed command, with pipes unless other streams are given."""
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     command = [COMMAND, *map(str, arguments)]
     return subprocess.Popen(command, env=ENVIRONMENT, **({"preexec_fn": hear_signals} | pipes | streams))
 
 
 def hear_signals() -> None:
-    """Undoes what `nohup`, or a shell that runs the tests in the background, hands down: signals that are ignored."""
+    """Restore signals that are ignored because the tests run under `nohup` or in the background."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
 
 
 def wait_until(condition, process=None):
-    """Waits for a condition, or for the end of a process."""
+    """Wait for a condition, or for the end of a process."""
     deadline = time.monotonic() + TIMEOUT
     while not condition() and (process is None or process.poll() is None):
         assert time.monotonic() < deadline
@@ -175,11 +191,11 @@ def wait_until(condition, process=None):
 
 
 def size_of(path: Path) -> int:
-    """The size of a file, 0 if it is not there."""
+    """Return the size of a file, 0 if it does not exist."""
     return path.stat().st_size if path.exists() else 0
 
 
 def resident_bytes(pid: int) -> int:
-    """The memory a process holds now."""
+    """Return the memory that a process holds now."""
     status = Path(f"/proc/{pid}/status").read_text()
     return 1024 * int(status.split("VmRSS:")[1].split()[0])

@@ -188,7 +188,7 @@ def test_an_image_in_place_of_a_list_is_an_error(scorer, image):
         scorer.encode_images(image)
 
 
-def test_a_pair_without_a_number_is_an_error(scorer, monkeypatch):
+def test_a_pair_whose_score_is_not_a_number_is_an_error(scorer, monkeypatch):
     monkeypatch.setattr("longclip_cli.pipeline.encode.scores_from_cosines", lambda _: torch.tensor([math.nan, 0.5]))
     assert [str(score)[:10] for score in scorer.score([PICTURE] * 2, ["a", "b"], errors="return")] == [
         "score: the",

@@ -1,4 +1,4 @@
-"""One JSONL line to a `Record`, and a `Record` with its score back to a line.
+"""JSONL: lines to rows, and rows with their results to lines.
 
 A line keeps its bytes: the score is spliced in before the closing brace. Nothing is serialised again,
 since no JSON library gives back a 30-digit integer, `1.10`, a duplicate key or `NaN` as it was.
@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from longclip_cli.errors import Reason, RowError, quote
-from longclip_cli.options import error_key
-from longclip_cli.storage.source import Line
+from longclip_cli.errors import Reason, RowError
+from longclip_cli.formats.lines import Line, read_lines
+from longclip_cli.options import ScoringOptions, error_key
+from longclip_cli.rows import JSON_TYPES, Mark, Result, Row, RowInputs, Rows, image_reference, row_errors, text_of
+from longclip_cli.storage.source import Input
 
 SCORE_DECIMALS = 6
 UTF8_BOM = b"\xef\xbb\xbf"
@@ -25,81 +27,71 @@ UTF8_BOM = b"\xef\xbb\xbf"
 LENIENT_JSON = json.JSONDecoder(parse_int=float)
 # What tells where a member of an object ends: strings as a whole, brackets and commas outside them.
 STRUCTURE = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],]', re.DOTALL)
-JSON_TYPES = {
-    type(None): "null",
-    bool: "a boolean",
-    int: "a number",
-    float: "a number",
-    str: "a string",
-    list: "a list",
-    dict: "an object",
-}
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A line and the keys of its object, or the error that says why it is no JSON object.
+    """A line's bytes and the keys of its object, or the error that says why it is no JSON object.
 
-    The values are not kept: a record may wait for the model, and a field may be large.
+    The values are not kept: a row may wait for the model, and a field may be large.
     """
 
-    line: Line
+    content: bytes
     keys: tuple[str, ...] | RowError
 
 
-@dataclass(frozen=True, slots=True)
-class Fields:
-    """The values of a parsed line, or the error that says why it has none."""
-
-    values: dict[str, Any] | RowError
-
-    def image_path(self, key: str) -> str:
-        """Return the path of the row's image as it stands in the row. Raises `RowError`."""
-        value = self._field(Reason.NO_IMAGE_FIELD, key)
-        if isinstance(value, list):
-            if len(value) != 1:
-                raise RowError(Reason.NOT_ONE_PATH, f"'{key}' is a list of {len(value)}")
-            value = value[0]
-        if not isinstance(value, str):
-            raise RowError(Reason.NOT_A_PATH, f"'{key}' is {kind_of(value)}")
-        if not value.strip():
-            raise RowError(Reason.NOT_A_PATH, f"'{key}' is blank")
-        if value.startswith("data:"):
-            raise RowError(Reason.DATA_URI, quote(value))
-        if "://" in value:
-            raise RowError(Reason.URL, quote(value))
-        return value
-
-    def text(self, key: str) -> str:
-        """Return the row's text. Raises `RowError`."""
-        value = self._field(Reason.NO_TEXT_FIELD, key)
-        if not isinstance(value, str):
-            raise RowError(Reason.NOT_A_STRING, f"'{key}' is {kind_of(value)}")
-        if not value.strip():
-            raise RowError(Reason.BLANK_TEXT, f"'{key}'")
-        return value
-
-    def _field(self, missing: Reason, key: str) -> Any:
-        if isinstance(self.values, RowError):
-            raise self.values
-        if key not in self.values:
-            raise RowError.missing_field(missing, key)
-        return self.values[key]
+def read_rows(source: Input, options: ScoringOptions) -> Rows:
+    """Yield the rows of an input, and `PAUSE` for a long run of blank lines. Raises `InputError`."""
+    return (Mark.PAUSE if line.is_blank else read_row(line, options) for line in read_lines(source))
 
 
-def kind_of(value: object) -> str:
-    """Return what JSON calls a value, or its type if JSON has no such values."""
-    return JSON_TYPES.get(type(value), type(value).__name__)
+def read_row(line: Line, options: ScoringOptions) -> Row:
+    """Return the row that a line holds, with the error of a line that holds none."""
+    keys: tuple[str, ...] | RowError
+    inputs: RowInputs | RowError
+    try:
+        with row_errors():
+            fields = parse_object(line)
+        keys = tuple(fields)
+    except RowError as error:
+        keys = inputs = error.with_traceback(None)
+    else:
+        try:
+            inputs = find_inputs(fields, options)
+        except RowError as error:
+            inputs = error.with_traceback(None)
+    # As bytes, and as the string that its image and text are.
+    size = 2 * len(line.content)
+    return Row(line.number, inputs, Record(line.content, keys), line.offset, size)
 
 
-def parse_line(line: Line) -> tuple[Record, Fields]:
-    """Return a line's record and its values; both hold the error if it is no JSON object."""
-    values = parse_object(line)
-    return Record(line, values if isinstance(values, RowError) else tuple(values)), Fields(values)
+def find_inputs(fields: Mapping[str, object], options: ScoringOptions) -> RowInputs:
+    """Return the image and the text that an object's fields hold. Raises `RowError`."""
+    image = image_reference(field(fields, options.image_key, Reason.NO_IMAGE_FIELD), options.image_key)
+    return RowInputs(image, text_of(field(fields, options.text_key, Reason.NO_TEXT_FIELD), options.text_key))
 
 
-def parse_object(line: Line) -> dict[str, Any] | RowError:
-    """Return the object that a line holds, or the error of a line that holds none."""
+def field(fields: Mapping[str, object], key: str, missing: Reason) -> object:
+    """Return the value of a field. Raises `RowError` with the reason `missing`."""
+    if key not in fields:
+        raise RowError.missing_field(missing, key)
+    return fields[key]
+
+
+def content_of(row: Row) -> bytes:
+    """Return the line that a row was read from, line end and all."""
+    content: bytes = row.origin.content
+    return content
+
+
+def field_names(row: Row) -> tuple[str, ...]:
+    """Return the names of the fields that a row has; none if its line is no JSON object."""
+    keys: tuple[str, ...] | RowError = row.origin.keys
+    return () if isinstance(keys, RowError) else keys
+
+
+def parse_object(line: Line) -> dict[str, Any]:
+    """Return the object that a line holds. Raises `RowError`."""
     content = line.content.removeprefix(UTF8_BOM) if line.number == 1 else line.content
     try:
         try:
@@ -107,17 +99,17 @@ def parse_object(line: Line) -> dict[str, Any] | RowError:
         except orjson.JSONDecodeError:
             value = LENIENT_JSON.decode(content.decode().rstrip("\r\n"))
     except RecursionError:
-        return RowError.of_line(Reason.NESTED_TOO_DEEPLY, line.number, "flatten it, or leave it out")
+        raise RowError.of_line(Reason.NESTED_TOO_DEEPLY, line.number, "flatten it, or leave it out") from None
     except ValueError as error:
         where = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
-        return RowError.of_line(Reason.NOT_JSON, line.number, where)
+        raise RowError.of_line(Reason.NOT_JSON, line.number, where) from None
     if not isinstance(value, dict):
-        return RowError.of_line(Reason.NOT_AN_OBJECT, line.number, f"it is {JSON_TYPES[type(value)]}")
+        raise RowError.of_line(Reason.NOT_AN_OBJECT, line.number, f"it is {JSON_TYPES[type(value)]}")
     return value
 
 
-def encode_record(record: Record, output_key: str, result: float | RowError) -> bytes:
-    """The output line of a record: the input line and its score, or null and the error.
+def encode_row(row: Row, output_key: str, result: Result) -> bytes:
+    """Return the output line of a row: its input line and its score, or null and the error.
 
     What stood under the output key or its error key is taken out. A line that is not a JSON object
     is kept as a string, in which bytes that are not UTF-8 stand as `\\xff`.
@@ -126,7 +118,8 @@ def encode_record(record: Record, output_key: str, result: float | RowError) -> 
         additions = {output_key: b"null", error_key(output_key): json_string(str(result))}
     else:
         additions = {output_key: orjson.dumps(round(result, SCORE_DECIMALS))}
-    content = record.line.content
+    record: Record = row.origin
+    content = record.content
     if isinstance(record.keys, RowError):
         text = content.rstrip(b"\r\n").decode("utf-8", "backslashreplace")
         return b"{%b}\n" % members({**additions, f"{output_key}_input": json_string(text)})
@@ -164,10 +157,10 @@ def member_spans(opened: bytes) -> Iterator[tuple[int, int]]:
     depth = begin = 0
     for token in STRUCTURE.finditer(opened):
         kind = token[0]
-        if kind in b"{[":
+        if kind in (b"{", b"["):
             depth += 1
             begin = begin or token.end()
-        elif kind in b"}]":
+        elif kind in (b"}", b"]"):
             depth -= 1
         elif kind == b"," and depth == 1:
             yield begin, token.start()

@@ -5,15 +5,34 @@ from __future__ import annotations
 import lzma
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from longclip_cli.errors import InputError
 from longclip_cli.formats.sniffing import seems_to_be
 from longclip_cli.storage.compression import compressor
-from longclip_cli.storage.source import Input, Line
+from longclip_cli.storage.source import Input
 
 MAX_LINE_BYTES = 64 * 2**20  # a longer line is not JSONL, and would have to be held whole
 MOST_SNIFFED = 4096
 BLANK_BYTES = 2**20  # one in so many is yielded, so that the caller can do something else
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the input.
+
+    `number` counts from 1, blank lines included. `content` is as read, with its line end. `offset` is how
+    many bytes of the file (compressed, if it is) had been read after this line.
+    """
+
+    number: int
+    content: bytes
+    offset: int
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether this is not a row, but a sign that a long run of blank lines is being read."""
+        return not self.content
 
 
 def read_lines(source: Input) -> Iterator[Line]:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Generator
 
 from longclip_cli.jobs.run import Run
 from longclip_cli.reporting.summary import ModelInUse
-from longclip_cli.storage.source import Line
-
-if TYPE_CHECKING:
-    from longclip_cli.pipeline.score import ScoredRow
+from longclip_cli.rows import Rows, ScoredRow
 
 LOADING = "loading the model"
 
@@ -22,8 +18,9 @@ def find_model(run: Run) -> ModelInUse:
     """
     options, scoring = run.options, run.options.scoring
     with run.summary.stopwatch.measure(LOADING):
-        from longclip_cli.checkpoints.load import checkpoint_fingerprint, dtype_name, find_checkpoint
-        from longclip_cli.scorer import select_device, select_dtype
+        from longclip_cli.checkpoints.find import find_checkpoint
+        from longclip_cli.checkpoints.fingerprint import checkpoint_fingerprint
+        from longclip_cli.models.device import dtype_name, select_device, select_dtype
 
         device = select_device(options.device)
         dtype = select_dtype(scoring.precision, device)
@@ -33,12 +30,12 @@ def find_model(run: Run) -> ModelInUse:
     return run.summary.model
 
 
-def scored_rows(run: Run, lines: Iterator[Line], model: ModelInUse) -> Generator[list[ScoredRow]]:
-    """Load the model, then return a generator of the rows of these lines with their scores, a chunk at a time."""
+def scored_rows(run: Run, rows: Rows, model: ModelInUse) -> Generator[list[ScoredRow]]:
+    """Load the model, then return a generator of these rows with their scores, a chunk at a time."""
     options = run.options
     with run.summary.stopwatch.measure(LOADING):
         from longclip_cli.pipeline.load import RowLoader
-        from longclip_cli.pipeline.score import score_lines
+        from longclip_cli.pipeline.score import score_rows
         from longclip_cli.scorer import LongCLIPScorer
 
         scorer = LongCLIPScorer.from_pretrained(
@@ -47,10 +44,10 @@ def scored_rows(run: Run, lines: Iterator[Line], model: ModelInUse) -> Generator
         sizes = scorer.model.sizes
         load = RowLoader(options.scoring, image_size=sizes.image_size, context_length=sizes.context_length)
     run.progress.start(run.source.size, run.summary.kept_offset)
-    return score_lines(
-        lines,
+    return score_rows(
+        rows,
         load,
-        scorer,
+        scorer.encoder,
         run.summary.stopwatch,
         workers=options.workers,
         prefetch=options.prefetch,

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from longclip_cli.errors import OutputError, RowError
-from longclip_cli.formats.jsonl import encode_record, parse_line, parse_object
+from longclip_cli.formats.jsonl import encode_row, parse_object
+from longclip_cli.formats.lines import Line
 from longclip_cli.options import error_key
 from longclip_cli.reporting.summary import Summary
-from longclip_cli.storage.source import Line
+from longclip_cli.rows import Mark, Result, Rows
 
 
-def skip_kept(lines: Iterator[Line], kept: Iterable[bytes], output_key: str, summary: Summary) -> None:
-    """Take the lines whose rows exist from the input, and count those rows.
+def skip_kept(rows: Rows, kept: Iterable[bytes], output_key: str, summary: Summary) -> None:
+    """Take the rows that are written already from the input, and count them.
 
-    Raise `OutputError` if a row is not the scored form of its line, since the input is a different one then.
+    Raise `OutputError` if a line is not a row of the input with its result, since the input is a different one then.
     """
-    for number, row in enumerate(kept, 1):
-        line = next((line for line in lines if not line.is_blank), None)
-        result = result_of(row, output_key)
-        if line is None:
+    for number, line in enumerate(kept, 1):
+        row = next((row for row in rows if row is not Mark.PAUSE), None)
+        result = result_of(line, output_key)
+        if row is None:
             problem = "is after the end of the input"
         elif result is None:
             problem = f"has no '{output_key}' from 0 to 1, and no error"
-        elif encode_record(parse_line(line)[0], output_key, result) != row:
-            problem = f"is not line {line.number} of the input with its score"
+        elif encode_row(row, output_key, result) != line:
+            problem = f"is not line {row.number} of the input with its score"
         else:
-            summary.add_kept(line, result)
+            summary.add_kept(row, result)
             continue
         raise OutputError(
             f"cannot resume: row {number} of the partial output {problem}. "
@@ -34,13 +35,16 @@ def skip_kept(lines: Iterator[Line], kept: Iterable[bytes], output_key: str, sum
         )
 
 
-def result_of(row: bytes, output_key: str) -> float | RowError | None:
+def result_of(line: bytes, output_key: str) -> Result | None:
     """Return the score or the error in an output line; `None` if no run has written this line.
 
     A score is a number in [0, 1].
     """
-    fields = parse_object(Line(1, row, 0))
-    if isinstance(fields, RowError) or output_key not in fields:
+    try:
+        fields = parse_object(Line(1, line, 0))
+    except RowError:
+        return None
+    if output_key not in fields:
         return None
     score, error = fields[output_key], fields.get(error_key(output_key))
     if isinstance(score, int | float) and not isinstance(score, bool):

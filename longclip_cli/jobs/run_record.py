@@ -18,7 +18,6 @@ OUTPUT_FORMAT = 2  # raise it when rows come to look different
 MAX_RECORD_BYTES = 2**20  # a longer file is not a record, and is not read to its end
 KEYS_OF_ALL_VERSIONS = {"input", "output_format", "version"}
 KEYS_OF_THE_MODEL = {"model_hash", "precision"}
-FINGERPRINT_BLOCKS, FINGERPRINT_BLOCK_BYTES = 64, 16 * 2**10
 
 
 @dataclass(frozen=True)
@@ -149,14 +148,3 @@ def write_record(path: Path, record: RunRecord) -> None:
     about = asdict(record)
     compared = about.pop("compared")
     write_whole(path, json.dumps(compared | about, indent=2).encode() + b"\n")
-
-
-def file_fingerprint(path: Path) -> str:
-    """A hash of a file's size and of 64 blocks spread over it: a megabyte is read, however large the file is."""
-    size = path.stat().st_size
-    digest = hashlib.sha256(str(size).encode())
-    with path.open("rb") as file:
-        for block in range(FINGERPRINT_BLOCKS):
-            file.seek(block * max(0, size - FINGERPRINT_BLOCK_BYTES) // (FINGERPRINT_BLOCKS - 1))
-            digest.update(file.read(FINGERPRINT_BLOCK_BYTES))
-    return digest.hexdigest()[:16]

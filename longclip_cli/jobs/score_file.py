@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, suppress
-from typing import TYPE_CHECKING
 
 from longclip_cli.errors import Interrupted, LongCLIPError, TooManyFailuresError
-from longclip_cli.formats.jsonl import encode_record
-from longclip_cli.formats.lines import read_lines
+from longclip_cli.formats.jsonl import content_of, encode_row, read_rows
 from longclip_cli.jobs.check_output import check_output
 from longclip_cli.jobs.model import find_model, scored_rows
 from longclip_cli.jobs.recorded_output import RecordedOutput
@@ -20,11 +18,9 @@ from longclip_cli.jobs.start import ALIKE_FROM_START, all_alike, check_start, fa
 from longclip_cli.options import ScoreOptions
 from longclip_cli.reporting.progress import Progress
 from longclip_cli.reporting.summary import ModelInUse, Summary
+from longclip_cli.rows import ScoredRow
 from longclip_cli.storage.source import open_input
 from longclip_cli.storage.target import open_output
-
-if TYPE_CHECKING:
-    from longclip_cli.pipeline.score import ScoredRow
 
 WRITE_BYTES = 2**20  # of rows that are joined before they are written, at least
 
@@ -73,18 +69,18 @@ def resume_run(run: Run) -> Completion | None:
     # A pipe has no identity by which a complete input could be recognised.
     if not run.source.is_live and (completion := run.output.completion(record)):
         return completion
-    lines = read_lines(run.source)
-    skip_kept(lines, run.output.kept_lines(record), run.options.scoring.output_key, run.summary)
-    write_rows(run, record, scored_rows(run, lines, model))
+    rows = read_rows(run.source, run.options.scoring)
+    skip_kept(rows, run.output.kept_lines(record), run.options.scoring.output_key, run.summary)
+    write_rows(run, record, scored_rows(run, rows, model))
     return None
 
 
 def start_run(run: Run) -> None:
     """Score all rows. If the first rows show that the command is wrong, or none needs the model, it is not loaded."""
-    start = read_start(run.source)
-    failed = failed_rows(start.lines, run.options.scoring)
+    start = read_start(run.source, run.options.scoring)
+    failed = failed_rows(start.rows, run.options.scoring)
     check_start(start, failed, run.source)
-    if start.is_whole and len(failed) == len(start.lines):
+    if start.is_whole and len(failed) == len(start.rows):
         write_rows(run, record_of(run, None), (chunk for chunk in [failed] if chunk))
     else:
         model = find_model(run)
@@ -103,15 +99,15 @@ def write_rows(run: Run, record: RunRecord, chunks: Generator[list[ScoredRow]]) 
         output.begin(record)
         run.stop.defer()
         first_line = b""
-        for rows in chunks:
-            first_line = first_line or rows[0].record.line.content
+        for scored in chunks:
+            first_line = first_line or content_of(scored[0].row)
             with summary.stopwatch.measure("writing"):
-                encoded = (encode_record(row.record, run.options.scoring.output_key, row.result) for row in rows)
+                encoded = (encode_row(done.row, run.options.scoring.output_key, done.result) for done in scored)
                 for block in blocks(encoded):
                     output.write(block)
-            summary.add(rows)
-            run.progress.update(summary, rows[-1].record.line.offset)
-            stop_if_hopeless(run, rows[0])
+            summary.add(scored)
+            run.progress.update(summary, scored[-1].row.offset)
+            stop_if_hopeless(run, scored[0])
     run.stop.check()
     if summary.has_no_row:
         output.discard()

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING
 
 from longclip_cli.errors import InputError, RowError, TooManyFailuresError, quote
-from longclip_cli.formats.jsonl import parse_line
-from longclip_cli.formats.lines import read_lines
+from longclip_cli.formats.jsonl import content_of, field_names, read_rows
 from longclip_cli.formats.sniffing import seems_to_be
 from longclip_cli.options import ScoringOptions
-from longclip_cli.storage.source import Input, Line
-
-if TYPE_CHECKING:
-    from longclip_cli.pipeline.score import ScoredRow
+from longclip_cli.rows import Mark, Row, Rows, ScoredRow
+from longclip_cli.storage.source import Input
 
 ALIKE_FROM_START = 100  # if so many first rows fail for the same reason, the command is wrong and not the data
 START_BYTES = 16 * 2**20  # of lines that are read before the model is loaded, at most
@@ -23,79 +19,77 @@ START_BYTES = 16 * 2**20  # of lines that are read before the model is loaded, a
 
 @dataclass(frozen=True)
 class Start:
-    """The first lines of an input, and the rest. If they are all lines, `is_whole` is true."""
+    """The first rows of an input, and the rest. If they are all rows, `is_whole` is true."""
 
-    lines: list[Line]
-    rest: Iterator[Line]
+    rows: list[Row]
+    rest: Rows
     is_whole: bool = False
 
-    def __iter__(self) -> Iterator[Line]:
-        """Yield all lines of the input."""
-        return chain(self.lines, self.rest)
+    def __iter__(self) -> Rows:
+        """Yield all rows of the input."""
+        return chain(self.rows, self.rest)
 
 
-def read_start(source: Input) -> Start:
-    """Return an input whose first lines are read, as far as they have arrived."""
-    lines = read_lines(source)
-    start: list[Line] = []
+def read_start(source: Input, options: ScoringOptions) -> Start:
+    """Return an input whose first rows are read, as far as they have arrived."""
+    rows = read_rows(source, options)
+    start: list[Row] = []
     size = 0
     while len(start) < ALIKE_FROM_START and size < START_BYTES and source.has_arrived():
         try:
-            line = next(lines, None)
+            row = next(rows, None)
         except InputError as error:
             return Start(start, unreadable(error))
-        if line is None:
-            return Start(start, lines, is_whole=True)
-        if line.is_blank:
+        if row is None:
+            return Start(start, rows, is_whole=True)
+        if row is Mark.PAUSE:
             break
-        start.append(line)
-        size += len(line.content)
-    return Start(start, lines)
+        start.append(row)
+        size += row.size
+    return Start(start, rows)
 
 
-def unreadable(error: InputError) -> Iterator[Line]:
-    """Raise the error once the lines before it are scored."""
+def unreadable(error: InputError) -> Rows:
+    """Raise the error once the rows before it are scored."""
     yield from ()
     raise error
 
 
-def failed_rows(lines: Iterable[Line], options: ScoringOptions) -> list[ScoredRow]:
-    """Return the rows of those lines that fail before their image is opened."""
-    from longclip_cli.pipeline.load import find_inputs, row_errors
-    from longclip_cli.pipeline.score import ScoredRow
+def failed_rows(rows: Iterable[Row], options: ScoringOptions) -> list[ScoredRow]:
+    """Return those rows that fail before their image is opened."""
+    from longclip_cli.pipeline.load import find_image
 
     failed = []
-    for line in lines:
-        record, fields = parse_line(line)
+    for row in rows:
         try:
-            with row_errors():
-                find_inputs(fields, options)
+            if isinstance(row.inputs, RowError):
+                raise row.inputs
+            find_image(row.inputs.image, options)
         except RowError as error:
-            failed.append(ScoredRow(record, error, is_cut=False))
+            failed.append(ScoredRow(row, error.with_traceback(None)))
     return failed
 
 
 def check_start(start: Start, failed: list[ScoredRow], source: Input) -> None:
     """Raise `InputError` if no line of the input is a row, `TooManyFailuresError` if all first rows fail alike.
 
-    `failed` are the rows of the first lines that fail.
+    `failed` are those of the first rows that fail.
     """
-    if not start.lines or len(failed) < len(start.lines):
+    if not start.rows or len(failed) < len(start.rows):
         return
     reasons = {row.result.reason for row in failed if isinstance(row.result, RowError)}
     if start.is_whole and all(reason.is_not_a_row for reason in reasons):
-        raise no_row(source, b"".join(line.content for line in start.lines))
-    if len(start.lines) >= ALIKE_FROM_START and len(reasons) == 1:
+        raise no_row(source, b"".join(map(content_of, start.rows)))
+    if len(start.rows) >= ALIKE_FROM_START and len(reasons) == 1:
         raise all_alike(len(failed), failed[0], source)
 
 
 def all_alike(count: int, first: ScoredRow, source: Input) -> TooManyFailuresError:
     """Return the error of an input whose first `count` rows failed for the same reason as its first."""
-    keys = first.record.keys
-    if isinstance(keys, RowError):
-        advice = f"{source.name} {seems_to_be(first.record.line.content)}"
+    if names := field_names(first.row):
+        advice = f"fields in the row: {quote(', '.join(names))} (see --image-key, --text-key, --image-root)"
     else:
-        advice = f"fields in the row: {quote(', '.join(keys))} (see --image-key, --text-key, --image-root)"
+        advice = f"{source.name} {seems_to_be(content_of(first.row))}"
     return TooManyFailuresError(f"stopped: the first {count} rows failed for the same reason: {first.result}; {advice}")
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from longclip_cli.errors import RowError
+from longclip_cli.errors import Reason, RowError
 from longclip_cli.models.clip import LongCLIP, scores_from_cosines
 from longclip_cli.models.device import is_out_of_memory, out_of_memory
 from longclip_cli.pipeline.batches import CPU_LIMITS, GPU_LIMITS, TextGroup, chunks, text_batches
@@ -24,7 +24,7 @@ from longclip_cli.rows import Result
 log = logging.getLogger(__name__)
 
 BATCHES_IN_CHUNK = 3
-NOT_A_NUMBER = RowError("score: the network gave no number; try --precision fp32")
+NOT_A_NUMBER = RowError(Reason.NOT_A_NUMBER)
 
 Content = TypeVar("Content")
 

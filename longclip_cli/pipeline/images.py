@@ -15,9 +15,10 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from longclip_cli.errors import Reason, ResourceError, RowError, quote
+from longclip_cli.models.preprocessing import resized
 from longclip_cli.options import ScoringOptions
 from longclip_cli.pipeline.image_formats import check_content, check_decoder, decoding_bytes, readable_formats
-from longclip_cli.pipeline.pixels import resized, to_pixels
+from longclip_cli.pipeline.pixels import to_pixels
 
 KINDS_OF_FILE = (
     (stat.S_ISDIR, Reason.FOLDER),
@@ -55,7 +56,7 @@ def load_image(
         if options.fast_decode:
             image.draft("RGB", size)
         resizing_bytes = BYTES_PER_PIXEL * size[0] * (image.height + size[1])
-        with reserve(decoding_bytes(image) + resizing_bytes), row_errors(path, options.max_pixels):
+        with reserve(decoding_bytes(image) + resizing_bytes), decoding_errors(path, options.max_pixels):
             return to_pixels(image, image_size, size, fast_resize=options.fast_resize)
 
 
@@ -84,10 +85,10 @@ def open_image(path: Path, max_pixels: int) -> Iterator[Image.Image]:
 
     Raises what `load_image` does, but only for what goes wrong before the `with` block.
     """
-    with row_errors(path, max_pixels):
+    with decoding_errors(path, max_pixels):
         file = path.open("rb")
     with file:
-        with row_errors(path, max_pixels):
+        with decoding_errors(path, max_pixels):
             check_content(file)
             image = Image.open(file, formats=readable_formats())
             check_decoder(image, os.fstat(file.fileno()).st_size)
@@ -95,7 +96,7 @@ def open_image(path: Path, max_pixels: int) -> Iterator[Image.Image]:
 
 
 @contextmanager
-def row_errors(path: Path, max_pixels: int) -> Iterator[None]:
+def decoding_errors(path: Path, max_pixels: int) -> Iterator[None]:
     """Turn what Pillow raises for a broken file into the row's error.
 
     That can be nearly anything: OSError, SyntaxError, ValueError, struct.error, EOFError, ...

@@ -9,18 +9,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from longclip_cli.errors import Reason, RowError
+from longclip_cli.formats.jsonl import content_of
+from longclip_cli.rows import Result, Row, ScoredRow
 from longclip_cli.stopwatch import Stopwatch, now
 from longclip_cli.storage.files import output_errors, write_whole
 from longclip_cli.storage.side_files import side_files
-from longclip_cli.storage.source import Line
 from longclip_cli.storage.target import Output
 from longclip_cli.version import __version__
-
-if TYPE_CHECKING:
-    from longclip_cli.pipeline.score import ScoredRow
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 BINS = 10_000  # of the histogram that percentiles are read from: they are exact to 0.0001
@@ -55,7 +53,7 @@ class Summary:
         self.stopwatch = Stopwatch()
         self._score_sum = 0.0
         self._histogram = [0] * (BINS + 1)
-        self._last: tuple[Line, float | RowError] | None = None
+        self._last: tuple[Row, Result] | None = None
 
     @property
     def failed(self) -> int:
@@ -66,18 +64,18 @@ class Summary:
         """Count some rows, in the order of the input."""
         for row in rows:
             self.texts_cut += row.is_cut
-            self._count(row.record.line, row.result)
+            self._count(row.row, row.result)
 
-    def add_kept(self, line: Line, result: float | RowError) -> None:
+    def add_kept(self, row: Row, result: Result) -> None:
         """Count a row that an interrupted run has written."""
         self.kept += 1
         self.kept_failed += isinstance(result, RowError)
-        self.kept_offset = line.offset
-        self._count(line, result)
+        self.kept_offset = row.offset
+        self._count(row, result)
 
-    def _count(self, line: Line, result: float | RowError) -> None:
+    def _count(self, row: Row, result: Result) -> None:
         self.rows += 1
-        self._last = line, result
+        self._last = row, result
         if isinstance(result, RowError):
             self.reasons[result.reason] += 1
             self.failures[result.label] += 1
@@ -111,7 +109,7 @@ class Summary:
     @property
     def last_line_unterminated(self) -> bool:
         """Whether the last line had no line end; the input may have been cut."""
-        return self._last is not None and not self._last[0].content.endswith(b"\n")
+        return self._last is not None and not content_of(self._last[0]).endswith(b"\n")
 
     def percentiles(self) -> dict[str, float]:
         """Return the percentiles of the scores: the smallest score (to 0.0001) that p percent do not exceed."""

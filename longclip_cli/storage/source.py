@@ -16,24 +16,6 @@ from longclip_cli.storage.compression import DECOMPRESSORS
 from longclip_cli.storage.streams import STDIN, descriptor_of, is_inherited
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One line of the input.
-
-    `number` counts from 1, blank lines included. `content` is as read, with its line end. `offset` is how
-    many bytes of the file (compressed, if it is) had been read after this line.
-    """
-
-    number: int
-    content: bytes
-    offset: int
-
-    @property
-    def is_blank(self) -> bool:
-        """Whether this is not a row, but a sign that a long run of blank lines is being read."""
-        return not self.content
-
-
 @dataclass(frozen=True)
 class Input:
     """An opened input.

@@ -1,4 +1,4 @@
-"""Hub ids, and the real Hub client against a server on loopback that answers as the Hub does."""
+"""Hub ids, and the real Hub client with a loopback server that answers like the Hub."""
 
 import json
 import threading
@@ -10,8 +10,10 @@ import pytest
 from helpers import ROW, jsonl, longclip_score, parse_jsonl
 from safetensors.torch import save_file
 
-from longclip_cli.checkpoints.hub import SHORT_NAMES, download, looks_like_hub_id, pick_checkpoint
-from longclip_cli.errors import CheckpointError, Interrupted
+from longclip_cli.checkpoints.find import find_checkpoint
+from longclip_cli.checkpoints.hub import download
+from longclip_cli.checkpoints.names import SHORT_NAMES, looks_like_hub_id, pick_checkpoint
+from longclip_cli.errors import CheckpointError, Interrupted, LongCLIPError
 from longclip_cli.options import DEFAULT_MODEL
 
 
@@ -21,26 +23,26 @@ def test_owner_and_name_are_a_hub_id(model):
 
 
 @pytest.mark.parametrize("model", ["name", "./a", "../a", "/a/b", "a/b/c", "a/b.pt", "./b c", "a/b.safetensors"])
-def test_a_path_is_no_hub_id(model):
+def test_a_path_is_not_a_hub_id(model):
     assert not looks_like_hub_id(model)
 
 
-def test_a_repository_gives_its_safetensors_file_else_the_one_named_for_longclip():
+def test_a_safetensors_file_is_preferred_then_a_longclip_name():
     assert pick_checkpoint(["README.md", "a.pt", "longclip-L@336px.pt"], where="x") == "longclip-L@336px.pt"
     assert pick_checkpoint(["longclip-L.pt", "model.safetensors"], where="x") == "model.safetensors"
     several = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"]
     assert pick_checkpoint([*several, "longclip.pt"], where="x") == "model.safetensors.index.json"
     assert pick_checkpoint([*several, "model.safetensors"], where="x") == "model.safetensors"
-    beside = ["adapter_model.safetensors", "model.fp16.safetensors", "text/model.safetensors", "model.safetensors"]
-    assert pick_checkpoint(beside, where="x") == "model.safetensors"
+    others = ["adapter_model.safetensors", "model.fp16.safetensors", "text/model.safetensors", "model.safetensors"]
+    assert pick_checkpoint(others, where="x") == "model.safetensors"
     assert pick_checkpoint(["optimizer.pt", "pytorch_model.bin"], where="x") == "pytorch_model.bin"
     with pytest.raises(CheckpointError, match="no checkpoint in x"):
         pick_checkpoint(["README.md"], where="x")
 
 
 @pytest.mark.parametrize("offline", ["1", "0"])
-def test_without_a_network_and_a_cached_copy_the_error_says_the_ways_out(tmp_path, offline):
-    # Nothing listens on the port, as if there were no network.
+def test_without_network_and_cache_the_error_lists_remedies(tmp_path, offline):
+    # Nothing listens on the port, as without a network.
     environment = {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": offline, "HF_ENDPOINT": "http://127.0.0.1:9"}
     run = longclip_score(input=jsonl(ROW), environment=environment)
     message = run.stderr.decode()
@@ -57,10 +59,10 @@ REPOSITORY = "somebody/longclip-tiny"
 
 
 class Hub(BaseHTTPRequestHandler):
-    """The two parts of the Hub that the client asks: what a repository holds, and its files."""
+    """The two parts of the Hub that the client uses: lists of files, and the files."""
 
     files: dict[str, bytes]
-    breaks: int  # so many downloads of a checkpoint end midway
+    breaks: int  # how many downloads of a checkpoint end midway
     downloads: list[str]
     requests: list[str]
 
@@ -122,7 +124,7 @@ class Hub(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving(files, breaks=0):
-    """A Hub that holds these files of one repository."""
+    """Serve a Hub that holds these files in one repository."""
     handler = type("Handler", (Hub,), {"files": files, "breaks": breaks, "downloads": [], "requests": []})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -153,16 +155,6 @@ def assert_one_line(run, *words):
         assert word in message
 
 
-def test_the_first_run_downloads_the_second_takes_the_cache_and_the_third_needs_no_network(tmp_path, tiny_checkpoint):
-    with serving({"README.md": b"#", "longclip-tiny.pt": tiny_checkpoint.read_bytes()}) as (hub, endpoint):
-        assert_scored(score_from(endpoint, tmp_path))
-        assert hub.downloads == ["longclip-tiny.pt"]
-        assert_scored(score_from(endpoint, tmp_path))
-        assert hub.downloads == ["longclip-tiny.pt"]
-    assert_scored(score_from(endpoint, tmp_path))  # nobody answers any more
-    assert_scored(score_from(endpoint, tmp_path, offline="1"))
-
-
 def test_a_checkpoint_in_several_files_comes_whole_with_its_config(tmp_path, checkpoint_maker, weights):
     tensors = checkpoint_maker.transformers_layout(weights, nested=True)
     names, files = sorted(tensors), {"config.json": b"{}", "README.md": b"#"}
@@ -179,34 +171,31 @@ def test_a_checkpoint_in_several_files_comes_whole_with_its_config(tmp_path, che
 
 
 @pytest.mark.parametrize("options", [[], ["--revision", "v1"], ["--revision", COMMIT, "--resume"]])
-def test_a_cached_model_costs_one_request(tmp_path, tiny_checkpoint, options):
-    """With an output the run is recorded, which needs the model's files, too."""
+def test_a_cached_model_costs_one_request_and_no_download(tmp_path, tiny_checkpoint, options):
+    """Recording the run needs the model's files, too. A push between two downloads must not mix two commits."""
     files = {"longclip-tiny.pt": tiny_checkpoint.read_bytes(), "config.json": b"{}", "README.md": b"#"}
     with serving(files) as (hub, endpoint):
-        for name in ("first", "second"):
-            hub.requests.clear()
-            run = score_from(endpoint, tmp_path, "-o", tmp_path / f"{name}.jsonl", *options)
-            assert run.returncode == 0, run.stderr
+        assert score_from(endpoint, tmp_path, "-o", tmp_path / "first.jsonl", *options).returncode == 0
+        assert sorted(hub.downloads) == ["config.json", "longclip-tiny.pt"]
+        asked = [request for request in hub.requests if "/resolve/" in request]
+        assert asked
+        assert all(f"/resolve/{COMMIT}/" in request for request in asked)
+        hub.requests.clear()
+        hub.downloads.clear()
+        assert score_from(endpoint, tmp_path, "-o", tmp_path / "second.jsonl", *options).returncode == 0
         assert len(hub.requests) == 1, hub.requests
-    assert_scored(score_from(endpoint, tmp_path, *(option for option in options if option != "--resume"), offline="1"))
+        assert hub.downloads == []
+    options = [option for option in options if option != "--resume"]
+    if not options:
+        assert_scored(score_from(endpoint, tmp_path))  # the server has stopped
+    assert_scored(score_from(endpoint, tmp_path, *options, offline="1"))
 
 
-def test_all_files_are_of_the_commit_that_the_hub_has_named(tmp_path, tiny_checkpoint):
-    """A push between two downloads must not mix the files of two commits."""
-    with serving({"longclip-tiny.pt": tiny_checkpoint.read_bytes(), "config.json": b"{}"}) as (hub, endpoint):
-        assert_scored(score_from(endpoint, tmp_path))
-    asked = [request for request in hub.requests if "/resolve/" in request]
-    assert asked
-    assert all(f"/resolve/{COMMIT}/" in request for request in asked)
-
-
-def test_a_revision_is_taken_and_one_that_does_not_exist_is_named(tmp_path, tiny_checkpoint):
+def test_a_missing_revision_is_named_and_a_file_has_none(tmp_path, tiny_checkpoint):
     with serving({"longclip-tiny.pt": tiny_checkpoint.read_bytes()}) as (_, endpoint):
-        assert_scored(score_from(endpoint, tmp_path, "--revision", "v1"))
         assert_one_line(score_from(endpoint, tmp_path, "--revision", "v2"), REPOSITORY, "no revision v2")
-        assert_one_line(
-            score_from(endpoint, tmp_path, "--revision", "v1", model=tiny_checkpoint), "--revision v1 is for"
-        )
+    with pytest.raises(LongCLIPError, match=r"--revision v1 is for"):
+        find_checkpoint(str(tiny_checkpoint), "v1")
 
 
 def test_a_wrong_id_and_a_repository_without_a_checkpoint_are_named(tmp_path):
@@ -216,7 +205,7 @@ def test_a_wrong_id_and_a_repository_without_a_checkpoint_are_named(tmp_path):
         assert_one_line(score_from(endpoint, tmp_path), f"no checkpoint in the Hub repository {REPOSITORY}")
 
 
-def test_a_file_that_the_repository_lists_and_has_not_is_one_line(tmp_path, tiny_checkpoint):
+def test_a_missing_file_that_the_repository_lists_is_one_line(tmp_path, tiny_checkpoint):
     class Listed(dict):
         def __contains__(self, _):
             return False
@@ -225,20 +214,20 @@ def test_a_file_that_the_repository_lists_and_has_not_is_one_line(tmp_path, tiny
         assert_one_line(score_from(endpoint, tmp_path), f"cannot download {REPOSITORY}")
 
 
-def test_a_connection_that_breaks_midway_is_taken_up_again(tmp_path, tiny_checkpoint):
+def test_a_download_that_breaks_midway_is_continued(tmp_path, tiny_checkpoint):
     with serving({"longclip-tiny.pt": tiny_checkpoint.read_bytes()}, breaks=1) as (hub, endpoint):
         assert_scored(score_from(endpoint, tmp_path))
         assert hub.breaks == 0
 
 
-def test_a_connection_that_always_breaks_midway_is_one_line_and_the_next_run_goes_on(tmp_path, tiny_checkpoint):
+def test_a_download_that_keeps_breaking_is_continued_by_the_next_run(tmp_path, tiny_checkpoint):
     with serving({"longclip-tiny.pt": tiny_checkpoint.read_bytes()}, breaks=100) as (hub, endpoint):
         assert_one_line(score_from(endpoint, tmp_path), f"cannot download {REPOSITORY}", "no copy is cached")
         hub.breaks = 0
         assert_scored(score_from(endpoint, tmp_path))
 
 
-def test_a_signal_while_asking_the_hub_is_not_taken_for_a_missing_network(monkeypatch):
+def test_an_interrupt_while_asking_the_hub_is_raised(monkeypatch):
     def interrupted(*_, **__):
         raise Interrupted(2)
 
@@ -248,9 +237,17 @@ def test_a_signal_while_asking_the_hub_is_not_taken_for_a_missing_network(monkey
 
 
 @pytest.mark.parametrize(("name", "repository"), SHORT_NAMES.items())
-def test_short_names_are_those_of_the_published_repositories(tmp_path, name, repository):
-    with serving({}) as (_, endpoint):
-        assert_one_line(score_from(endpoint, tmp_path, model=name), f"{repository}: the Hub has no such model")
+def test_short_names_are_those_of_the_published_repositories(monkeypatch, name, repository):
+    asked = []
+
+    def interrupted(_, repo_id, **__):
+        asked.append(repo_id)
+        raise Interrupted(2)
+
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", interrupted)
+    with pytest.raises(Interrupted):
+        find_checkpoint(name)
+    assert asked == [repository]
 
 
 def test_a_cached_copy_is_used_without_a_network(tmp_path, tiny_checkpoint):

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from longclip_cli.errors import RowError
+from longclip_cli.errors import Reason, RowError
 from longclip_cli.formats.jsonl import encode_row, field_names, read_row, read_rows
+from longclip_cli.formats.lines import Line
 from longclip_cli.options import ScoringOptions
 from longclip_cli.rows import Mark, Row, RowInputs
-from longclip_cli.storage.source import Line
 
 KEY = "clip_score"
 
@@ -76,7 +76,7 @@ def test_an_old_score_and_error_are_replaced_and_the_rest_stays(before, after, o
 @given(objects, layouts)
 def test_an_error_is_added_with_a_null_score(fields, layout):
     line = dump(fields, layout)
-    *kept, score, error = exact_members(encode(line, RowError("image: no such file", 'a "b"\ud800.png')))
+    *kept, score, error = exact_members(encode(line, RowError(Reason.NO_SUCH_FILE, 'a "b"\ud800.png')))
     assert kept == exact_members(line)
     assert score == (KEY, None)
     assert error == (f"{KEY}_error", 'image: no such file: a "b"\\ud800.png')

@@ -27,7 +27,7 @@ def check(output, input, summary=None):
     check_output(options, open_input(str(input)))
 
 
-def test_an_output_that_is_the_input_is_refused_whatever_it_is_called(tmp_path):
+def test_an_output_that_is_the_input_is_refused_by_any_name(tmp_path):
     (tmp_path / "in.jsonl").write_text("{}\n")
     (tmp_path / "soft.jsonl").symlink_to("in.jsonl")
     os.link(tmp_path / "in.jsonl", tmp_path / "hard.jsonl")
@@ -38,7 +38,7 @@ def test_an_output_that_is_the_input_is_refused_whatever_it_is_called(tmp_path):
         check(tmp_path / "out.jsonl", tmp_path / "in.jsonl", tmp_path / "in.jsonl")
 
 
-def test_an_input_that_is_the_output_s_partial_file_is_refused_and_stays(tmp_path):
+def test_an_input_that_is_the_partial_file_is_refused_and_stays(tmp_path):
     (tmp_path / "out.jsonl.partial").write_text("{}\n")
     with pytest.raises(UsageError, match=r"out.jsonl.partial, which is the input itself"):
         check(tmp_path / "out.jsonl", tmp_path / "out.jsonl.partial")

@@ -26,7 +26,7 @@ def write(path, content, record=RECORD):
         output.complete(rows=1, failed=0)
 
 
-def test_what_another_run_has_left_is_refused_with_the_difference(tmp_path):
+def test_the_partial_file_of_a_different_run_is_refused(tmp_path):
     leave_partial(tmp_path / "out.jsonl", b"one\n")
     other = changed(RECORD, "another", model_hash="another", text_key="caption")
     message = "it is from a different run: its text key was text, not caption; its model was model, not another"
@@ -41,7 +41,7 @@ def test_a_partial_file_without_its_record_is_refused(tmp_path):
         list(output.kept_lines(RECORD))
 
 
-def test_a_complete_output_is_known_by_its_record_and_its_size(tmp_path):
+def test_a_complete_output_is_recognised_by_its_record_and_size(tmp_path):
     path = tmp_path / "out.jsonl"
     write(path, b"one\n")
     with recorded(path) as output:
@@ -53,7 +53,7 @@ def test_a_complete_output_is_known_by_its_record_and_its_size(tmp_path):
         assert output.completion(RECORD) is None
 
 
-def test_a_link_where_a_temporary_file_was_is_not_followed(tmp_path):
+def test_a_link_with_a_temporary_file_s_name_is_not_followed(tmp_path):
     (tmp_path / "precious").write_text("precious\n")
     (tmp_path / "o.jsonl.run.json.new").symlink_to("precious")
     write(tmp_path / "o.jsonl", b"new\n")
@@ -70,7 +70,7 @@ def test_a_run_s_own_side_files_are_replaced(tmp_path):
 
 @pytest.mark.parametrize("suffix", SIDE_FILES)
 @pytest.mark.parametrize("kind", ["file", "link", "dangling link", "fifo", "folder"])
-def test_what_no_run_has_left_is_neither_deleted_nor_followed(folder, kind, suffix):
+def test_foreign_files_are_neither_deleted_nor_followed(folder, kind, suffix):
     path, precious = folder / f"o.jsonl{suffix}", folder / "precious"
     if kind != "dangling link":
         precious.write_text("precious\n")
@@ -83,7 +83,7 @@ def test_what_no_run_has_left_is_neither_deleted_nor_followed(folder, kind, suff
     assert not precious.exists() if kind == "dangling link" else precious.read_text() == "precious\n"
 
 
-def test_the_command_refuses_a_side_file_that_no_run_has_left(folder):
+def test_the_command_refuses_a_foreign_side_file(folder):
     (folder / "o.jsonl.run.json").write_text("{}")
     for resume in ((), ("--resume",)):
         run = longclip_score("in.jsonl", "-m", "missing.pt", "-o", "o.jsonl", *resume)
@@ -100,7 +100,7 @@ def test_a_refused_output_leaves_no_lock(folder):
     assert not (folder / "o.jsonl.partial.lock").exists()
 
 
-def test_rows_behind_the_last_recorded_hash_are_kept(tmp_path):
+def test_rows_after_the_last_recorded_hash_are_kept(tmp_path):
     """As a kill leaves them."""
     leave_partial(tmp_path / "o.jsonl", b"one\n")
     with (tmp_path / "o.jsonl.partial").open("ab") as file:
@@ -125,7 +125,7 @@ def test_a_hash_of_lost_rows_does_not_stop_the_next_resume(tmp_path):
         assert read_record(tmp_path / "o.jsonl.run.json").prefix.size == len(b"one\n")
 
 
-def test_the_hash_is_recorded_from_time_to_time(tmp_path, monkeypatch):
+def test_the_hash_is_recorded_every_ten_seconds(tmp_path, monkeypatch):
     """Every ten seconds; a row takes four here."""
     clock = iter(range(0, 1000, 4))
     monkeypatch.setattr("longclip_cli.jobs.recorded_output.monotonic", lambda: next(clock))

@@ -77,12 +77,12 @@ def test_an_option_that_is_added_is_compared():
     ]
 
 
-def test_another_model_is_named_and_not_hashed():
+def test_a_different_model_is_shown_by_name_not_by_hash():
     other = changed(RECORD, "another", model_hash="0baa3db3dfd6c34c")
     assert RECORD.differences(other) == ["its model was model, not another"]
 
 
-def test_a_run_that_needed_no_model_is_the_same_with_any():
+def test_a_run_that_needed_no_model_matches_any_model():
     without = describe(model=None)
     assert without.differences(describe()) == []
     assert describe().differences(without) == [
@@ -130,7 +130,7 @@ def resume(interrupted, tmp_path):
         ("model_hash", "its model hash was 0.0.1, not "),
     ],
 )
-def test_a_run_of_another_version_is_not_resumed(resume, name, message):
+def test_a_run_of_a_different_version_is_not_resumed(resume, name, message):
     run = resume(record=lambda record: json.dumps(record | {name: "0.0.1"}))
     assert run.returncode == 1
     assert message in run.stderr.decode()
@@ -141,7 +141,7 @@ def with_score(value):
 
 
 @pytest.mark.parametrize("score", ["7.5", "-0.1", "true", "NaN", "1e999", "null", '"0.5"', "[0.5]", "1" * 400])
-def test_a_score_that_no_run_gives_is_no_result(score):
+def test_an_impossible_score_is_not_a_result(score):
     assert result_of(f'{{"clip_score": {score}}}\n'.encode(), "clip_score") is None
 
 
@@ -150,7 +150,7 @@ def test_a_score_from_0_to_1_is_a_result(score):
     assert result_of(f'{{"clip_score": {score}}}\n'.encode(), "clip_score") == float(score)
 
 
-def test_a_kept_score_that_no_run_gives_is_refused(resume, tmp_path):
+def test_an_impossible_kept_score_is_refused(resume, tmp_path):
     run = resume(with_score(b"7.5"), lambda record: json.dumps(record | {"prefix": None}))
     assert run.returncode == 1
     assert "row 1 of the partial output has no 'clip_score' from 0 to 1, and no error" in run.stderr.decode()
@@ -165,7 +165,7 @@ def test_a_kept_score_that_no_run_gives_is_refused(resume, tmp_path):
     ],
     ids=["score", "error"],
 )
-def test_rows_that_have_changed_since_then_are_refused(resume, change, tmp_path):
+def test_kept_rows_that_were_edited_are_refused(resume, change, tmp_path):
     run = resume(change)
     assert run.returncode == 1
     assert b"bytes have changed since they were written" in run.stderr
@@ -173,7 +173,7 @@ def test_rows_that_have_changed_since_then_are_refused(resume, change, tmp_path)
 
 
 @pytest.mark.parametrize("lost", [1, 700])
-def test_rows_that_were_lost_with_the_power_are_scored_again(resume, interrupted, tmp_path, lost):
+def test_rows_lost_in_a_power_cut_are_scored_again(resume, interrupted, tmp_path, lost):
     run = resume(lambda rows: rows[:-lost] + b"\0" * 10)
     assert run.returncode == 3
     assert (tmp_path / "o.jsonl").read_bytes() == (interrupted[0] / "o.jsonl.partial").read_bytes()
@@ -248,7 +248,7 @@ def test_an_output_without_its_record_is_named_and_scored(tiny_checkpoint, tmp_p
     assert len(parse_jsonl((tmp_path / "o.jsonl").read_bytes())) == 3
 
 
-def test_a_run_that_needed_no_model_leaves_what_can_be_resumed(tiny_checkpoint, tmp_path):
+def test_a_run_that_needed_no_model_can_be_resumed(tiny_checkpoint, tmp_path):
     (tmp_path / "in.jsonl").write_text(jsonl(*[{"image_path": "late.png", "text": "A cat"}] * 3))
     arguments = ("in.jsonl", "-o", "o.jsonl", "--resume", "--image-root", tmp_path)
     stopped = longclip_score(*arguments, "-m", "missing.pt", "--max-errors", 0, cwd=tmp_path)

@@ -5,7 +5,7 @@ import torch
 from helpers import PICTURES
 from PIL import Image
 
-from longclip_cli.errors import ResourceError, RowError
+from longclip_cli.errors import Reason, ResourceError, RowError
 from longclip_cli.options import ScoringOptions
 from longclip_cli.pipeline.budget import MemoryBudget
 from longclip_cli.pipeline.load import LoadedRow, RowLoader
@@ -62,7 +62,7 @@ def test_a_shared_image_that_is_broken_fails_each_of_its_rows(tmp_path):
 
 
 def test_a_row_that_holds_an_error_is_not_loaded():
-    error = RowError("text: blank")
+    error = RowError(Reason.BLANK_TEXT)
     assert loader()(Row(1, error)).pair is error
 
 

@@ -6,7 +6,7 @@ import time
 import pytest
 from helpers import TIMEOUT, wait_until
 
-from longclip_cli.errors import InputError, RowError
+from longclip_cli.errors import InputError, Reason, RowError
 from longclip_cli.pipeline.budget import MemoryBudget
 from longclip_cli.pipeline.load import LoadedRow
 from longclip_cli.pipeline.prefetch import Prefetch
@@ -14,7 +14,7 @@ from longclip_cli.rows import Mark, Row
 from longclip_cli.stopwatch import Stopwatch
 
 NEVER = threading.Event()
-NO_INPUTS = RowError("test")
+NO_INPUTS = RowError(Reason.UNEXPECTED)
 
 
 def rows_of(count):

@@ -1,4 +1,4 @@
-"""What a run says while it goes on and at its end, and when."""
+"""Progress and summary: what a run shows while it runs and at its end."""
 
 import json
 import os
@@ -6,30 +6,28 @@ import re
 import sys
 
 import pytest
-from helpers import ROW, TIME, jsonl, longclip_score, run_python, shell
+from helpers import ROW, TIME, jsonl, jsonl_row, longclip_score, run_python, shell
 
 from longclip_cli import __version__
 from longclip_cli.errors import Reason, RowError
-from longclip_cli.formats.jsonl import Record
-from longclip_cli.pipeline.score import ScoredRow
 from longclip_cli.reporting import progress
 from longclip_cli.reporting.progress import Progress
 from longclip_cli.reporting.summary import Summary
-from longclip_cli.storage.source import Line
+from longclip_cli.rows import ScoredRow
 
 
 def add(summary, count, result=0.5, content=b"{}\n"):
-    summary.add(ScoredRow(Record(Line(1, content, 0), {}), result, is_cut=False) for _ in range(count))
+    summary.add(ScoredRow(jsonl_row(content), result) for _ in range(count))
 
 
 def add_kept(summary, count, result=0.5, offset=0):
     for _ in range(count):
-        summary.add_kept(Line(1, b"{}\n", offset), result)
+        summary.add_kept(jsonl_row(offset=offset), result)
 
 
 @pytest.fixture
 def clock(monkeypatch):
-    """The time that the progress sees, as a list of one number that the test sets."""
+    """Return the clock of the progress: a list of one number, which the test sets."""
     seconds = [1000.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: seconds[0])
     return seconds
@@ -59,8 +57,8 @@ def test_the_rate_counts_the_rows_of_this_run_only(clock, capsys):
     assert " 1,030 rows, 0.5 rows/s, 0 errors" in capsys.readouterr().err
 
 
-def test_the_bar_of_a_resumed_run_begins_at_what_is_kept(monkeypatch):
-    """So that the time left follows from the rate of this run."""
+def test_the_bar_of_a_resumed_run_starts_at_the_kept_rows(monkeypatch):
+    """The time left then follows from the rate of this run."""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     shown, summary = Progress(), Summary()
     add_kept(summary, 10, offset=520)
@@ -73,7 +71,7 @@ def test_the_bar_of_a_resumed_run_begins_at_what_is_kept(monkeypatch):
     shown.close()
 
 
-def test_the_bar_of_the_command_starts_at_what_is_kept(tiny_checkpoint, tmp_path):
+def test_the_command_starts_the_bar_at_the_kept_rows(tiny_checkpoint, tmp_path):
     program = """
 from longclip_cli.reporting import progress
 from longclip_cli.cli.score import main
@@ -97,7 +95,7 @@ main()
 
 
 def test_a_run_that_scored_no_row_has_no_rate():
-    """Rows that fail take no time: 29,729 of them a second say nothing."""
+    """Failed rows take no time, so a rate that counts them means nothing."""
     summary = Summary()
     summary.stopwatch.seconds["images"] = 0.01
     add_kept(summary, 5)
@@ -141,7 +139,7 @@ def test_messages_are_time_stamped_in_a_log_file_only(tmp_path):
 
 @pytest.mark.parametrize("key", ["größe", b"gr\xf6sse".decode("utf-8", "surrogateescape")])
 def test_a_summary_is_utf_8_in_any_locale(tiny_checkpoint, tmp_path, key):
-    """Also where a name from the command line is not UTF-8."""
+    """Also if a name on the command line is not UTF-8."""
     locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     run = longclip_score(
         "-m", tiny_checkpoint, "--text-key", key, "--summary", "s.json", "-o", "o.jsonl",
@@ -169,11 +167,11 @@ def test_a_last_line_without_a_line_end_is_noted(tiny_checkpoint, tmp_path, end,
 
 def test_a_kept_last_line_without_a_line_end_is_noted():
     summary = Summary()
-    summary.add_kept(Line(1, b"{}", 2), 0.5)
+    summary.add_kept(jsonl_row(b"{}"), 0.5)
     assert summary.last_line_unterminated
 
 
-def test_a_summary_replaces_a_file_and_writes_to_what_is_none(tmp_path):
+def test_a_summary_replaces_a_file_and_is_written_into_a_pipe(tmp_path):
     summary = Summary()
     (tmp_path / "target.json").write_text("old\n")
     (tmp_path / "link.json").symlink_to("target.json")
@@ -205,7 +203,7 @@ def test_a_summary_goes_to_an_open_descriptor(tmp_path):
         (
             "class Late:\n    def __del__(self, kill=kill): kill()\nlate = Late()",
             0,
-        ),  # after Python's own handlers are gone
+        ),  # after Python has removed its own handlers
         ("import atexit\natexit.register(kill)", 0),
         ("cli.complain = lambda text: kill()", 0),
         ("write = Summary.write\nSummary.write = lambda *values, **named: (write(*values, **named), kill())", 0),

@@ -3,18 +3,17 @@
 import json
 
 import pytest
+from helpers import jsonl_row
 from hypothesis import given
 from hypothesis import strategies as st
 
 from longclip_cli.errors import OutputError, Reason, RowError
-from longclip_cli.formats.jsonl import Record
-from longclip_cli.pipeline.score import ScoredRow
 from longclip_cli.reporting.summary import Summary
-from longclip_cli.storage.source import Line
+from longclip_cli.rows import ScoredRow
 
 
 def row(result, is_cut=False):
-    return ScoredRow(Record(Line(1, b"{}", 0), {}), result, is_cut)
+    return ScoredRow(jsonl_row(), result, is_cut)
 
 
 def summary_of(*results):
@@ -23,11 +22,10 @@ def summary_of(*results):
     return summary
 
 
-def test_rows_are_counted_by_what_became_of_them():
+def test_rows_are_counted_by_their_outcome():
     summary = Summary()
-    summary.add(
-        [row(0.25, is_cut=True), row(RowError(Reason.NO_SUCH_FILE, "1")), row(RowError(Reason.NO_SUCH_FILE, "2"))]
-    )
+    missing = [row(RowError(Reason.NO_SUCH_FILE, name)) for name in ("1", "2")]
+    summary.add([row(0.25, is_cut=True), *missing])
     summary.add([row(0.75), row(RowError(Reason.BLANK_TEXT))])
     values = summary.as_dict()
     assert (values["rows"], values["scored"], values["failed"], values["texts_cut"]) == (5, 2, 3, 1)
@@ -44,12 +42,12 @@ def test_percentiles_are_right_to_a_ten_thousandth(scores):
 
 
 def test_a_run_without_scores_has_no_percentiles():
-    values = summary_of(RowError(Reason.NO_SUCH_FILE)).as_dict()
+    values = summary_of(RowError(Reason.UNEXPECTED)).as_dict()
     assert "mean" not in values
     assert "p50" not in values
 
 
-def test_rows_that_fail_alike_count_only_from_the_first_row_on():
+def test_failures_alike_count_only_from_the_first_row():
     a, b = RowError(Reason.NO_SUCH_FILE), RowError(Reason.BLANK_TEXT)
     assert summary_of(a, a, a).alike_from_start == 3
     assert summary_of(a, a, b, a).alike_from_start == 2

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from longclip_cli.errors import InputError
-from longclip_cli.formats import lines
-from longclip_cli.formats.lines import read_lines
-from longclip_cli.storage.source import Line, open_input
+from longclip_cli.formats import lines as line_reader
+from longclip_cli.formats.lines import Line, read_lines
+from longclip_cli.storage.source import open_input
 
 CONTENT = b"".join(b'{"id": %d, "text": "%s"}\n' % (i, b"word " * (i % 50)) for i in range(3000))
 COMPRESSORS = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress, ".zst": zstandard.compress}
@@ -25,7 +25,7 @@ def read(path) -> list[Line]:
     return list(read_lines(open_input(str(path))))
 
 
-def test_lines_have_numbers_and_offsets_and_blank_ones_are_left_out(tmp_path):
+def test_lines_have_numbers_and_offsets_and_blank_ones_are_skipped(tmp_path):
     (tmp_path / "a.jsonl").write_bytes(b"one\n\n \r\ntwo\r\nthree")
     assert read(tmp_path / "a.jsonl") == [Line(1, b"one\n", 4), Line(4, b"two\r\n", 13), Line(5, b"three", 18)]
 
@@ -34,15 +34,15 @@ def test_lines_have_numbers_and_offsets_and_blank_ones_are_left_out(tmp_path):
 def test_a_compressed_file_gives_the_lines_of_its_content(tmp_path, suffix):
     compress = COMPRESSORS[suffix]
     path = tmp_path / f"a.jsonl{suffix}"
-    # Compressed files may be joined; people do that with shards.
+    # People join compressed shards with cat.
     path.write_bytes(compress(CONTENT[:1000]) + compress(CONTENT[1000:]))
-    read_back = read(path)
-    assert b"".join(line.content for line in read_back) == CONTENT
-    assert read_back[-1].offset == path.stat().st_size
+    lines = read(path)
+    assert b"".join(line.content for line in lines) == CONTENT
+    assert lines[-1].offset == path.stat().st_size
 
 
 @pytest.mark.parametrize("suffix", COMPRESSORS)
-def test_a_compressed_file_that_breaks_off_is_an_error_and_not_its_end(tmp_path, suffix):
+def test_a_truncated_compressed_file_is_an_error(tmp_path, suffix):
     path = tmp_path / f"a.jsonl{suffix}"
     path.write_bytes(COMPRESSORS[suffix](CONTENT)[:-9])
     with pytest.raises(InputError, match=r"a\.jsonl.*: unreadable after line \d+: "):
@@ -50,7 +50,7 @@ def test_a_compressed_file_that_breaks_off_is_an_error_and_not_its_end(tmp_path,
 
 
 @pytest.mark.parametrize("suffix", COMPRESSORS)
-def test_a_file_that_is_not_what_its_suffix_says_is_an_error(tmp_path, suffix):
+def test_a_file_that_contradicts_its_suffix_is_an_error(tmp_path, suffix):
     path = tmp_path / f"a.jsonl{suffix}"
     path.write_bytes(CONTENT)
     with pytest.raises(InputError, match="unreadable after line 0"):
@@ -58,7 +58,7 @@ def test_a_file_that_is_not_what_its_suffix_says_is_an_error(tmp_path, suffix):
 
 
 @given(st.lists(st.binary(max_size=200), max_size=5), st.integers(1, 64))
-def test_zstd_frames_give_their_content_whatever_is_read_at_a_time(tmp_path_factory, contents, size):
+def test_zstd_frames_can_be_read_in_pieces_of_any_size(tmp_path_factory, contents, size):
     from longclip_cli.storage.zstd import ZstdFile
 
     path = tmp_path_factory.mktemp("zstd") / "a.zst"
@@ -77,14 +77,14 @@ def test_without_zstandard_the_error_names_the_extra(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", COMPRESSORS)
-def test_a_compressed_file_under_another_name_is_an_error_and_not_a_row(tmp_path, suffix):
+def test_a_compressed_file_without_its_suffix_is_an_error(tmp_path, suffix):
     (tmp_path / "a.jsonl").write_bytes(COMPRESSORS[suffix](CONTENT))
     with pytest.raises(InputError, match=r"a.jsonl: is compressed; pipe it through .*cat"):
         read(tmp_path / "a.jsonl")
 
 
-def test_a_line_without_end_is_an_error_before_it_fills_the_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(lines, "MAX_LINE_BYTES", 1000)
+def test_an_endless_line_is_an_error_before_it_fills_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(line_reader, "MAX_LINE_BYTES", 1000)
     (tmp_path / "a.jsonl").write_bytes(b"short\n" + b"x" * 1001)
     with pytest.raises(InputError, match="line 2 has more than 1000 bytes"):
         read(tmp_path / "a.jsonl")

@@ -17,7 +17,7 @@ def leave_partial(path, content):
         raise ZeroDivisionError
 
 
-def test_a_file_takes_its_name_when_all_is_written(tmp_path):
+def test_a_file_gets_its_name_when_it_is_complete(tmp_path):
     path = tmp_path / "out.jsonl"
     path.write_text("of an earlier run\n")
     with open_output(str(path)) as output:
@@ -49,7 +49,7 @@ def test_whole_lines_are_kept_and_a_torn_one_is_cut(tmp_path):
     assert path.read_text() == "one\ntwo\nthree\n"
 
 
-def test_a_second_run_on_one_output_is_refused_and_the_first_is_unharmed(tmp_path):
+def test_a_second_run_on_one_output_is_refused(tmp_path):
     with open_output(str(tmp_path / "out.jsonl")) as first:
         first.begin()
         first.write(b"one\n")

@@ -93,3 +93,11 @@ def test_a_summary_may_be_a_device_or_a_fifo(folder):
     check("/dev/null", "in.jsonl", "/dev/null")
     with pytest.raises(UsageError, match="--summary would overwrite the output fifo"):
         check("fifo", "in.jsonl", "fifo")
+
+
+def test_resume_is_refused_for_an_output_that_is_not_a_file(folder):
+    os.mkfifo("fifo")
+    for output in ("/dev/null", "fifo"):
+        with pytest.raises(UsageError, match=f"--resume needs an output file, not {output}"):
+            check_output(ScoreOptions(output=output, resume=True), open_input("in.jsonl"))
+    check_output(ScoreOptions(output="new.jsonl", resume=True), open_input("in.jsonl"))

@@ -128,21 +128,13 @@ class RecordedOutput:
 
     def begin(self, record: RunRecord) -> None:
         """Open the output after the lines that are kept."""
-        if files := self._files:
-            self._record = record
-            if self._is_resumed:
-                self._output.begin()
-                self._write_record()  # a prefix with rows that were lost would not be that of the rows to come
-            else:
-                if self._has_rows():
-                    log.warning("scoring all rows: the rows of an interrupted run in %s are dropped", files.partial)
-                # In this order, so that a record is never beside the rows of a different run.
-                self._output.discard()
-                self._write_record()
-                self._output.begin()
-            self._next_record = monotonic() + SECONDS_BETWEEN_RECORDS
-        else:
-            self._output.begin()
+        if self._files and self._has_rows() and not self._is_resumed:
+            log.warning("scoring all rows: the rows of an interrupted run in %s are dropped", self._files.partial)
+        self._output.begin()
+        # Only after older rows are removed, so that this record is never beside rows of a different run.
+        self._record = record if self._files else None
+        self._write_record()
+        self._next_record = monotonic() + SECONDS_BETWEEN_RECORDS
         self._has_begun = True
 
     def write(self, content: bytes) -> None:

@@ -1,4 +1,4 @@
-"""One input to one output: score the rows, count them, and stop if continuing makes no sense."""
+"""One input to one output: score the rows, write and count them, and stop if too many fail."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def resume_run(run: Run) -> Completion | None:
 
 
 def start_run(run: Run) -> None:
-    """Score all rows. If the first rows show that the command is wrong, or none needs the model, it is not loaded."""
+    """Score all rows. The model is not loaded if no row needs it or the first rows show that the command is wrong."""
     start = read_start(run.source, run.options.scoring)
     failed = failed_rows(start.rows, run.options.scoring)
     check_start(start, failed, run.source)

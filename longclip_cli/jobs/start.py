@@ -19,7 +19,7 @@ START_BYTES = 16 * 2**20  # of lines that are read before the model is loaded, a
 
 @dataclass(frozen=True)
 class Start:
-    """The first rows of an input, and the rest. If they are all rows, `is_whole` is true."""
+    """The first rows of an input, and the rest. `is_whole` says that there is no rest."""
 
     rows: list[Row]
     rest: Rows

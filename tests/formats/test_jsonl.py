@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from longclip_cli.errors import Reason, RowError
 from longclip_cli.formats.jsonl import encode_row, field_names, read_row, read_rows
-from longclip_cli.formats.lines import Line
+from longclip_cli.formats.lines import BLANK_BYTES, Line
 from longclip_cli.options import ScoringOptions
 from longclip_cli.rows import Mark, Row, RowInputs
+from longclip_cli.storage.source import open_input
 
 KEY = "clip_score"
 
@@ -151,9 +152,10 @@ def test_a_row_keeps_its_field_names_and_not_their_values():
     assert field_names(row) == ("image_path", "text", "long")
 
 
-def test_rows_of_blank_lines_are_pauses():
-    rows = read_rows([Line(1, b"{}", 2), Line(9, b"", 9), Line(10, b"[]", 12)], ScoringOptions())
-    assert [row if row is Mark.PAUSE else row.number for row in rows] == [1, Mark.PAUSE, 10]
+def test_a_long_run_of_blank_lines_is_a_pause(tmp_path):
+    (tmp_path / "in.jsonl").write_bytes(b"{}\n" + b"\n" * (BLANK_BYTES + 2) + b"{}\n")
+    rows = read_rows(open_input(str(tmp_path / "in.jsonl")), ScoringOptions())
+    assert [row if row is Mark.PAUSE else row.number for row in rows] == [1, Mark.PAUSE, BLANK_BYTES + 4]
 
 
 @pytest.mark.parametrize("error", [RuntimeError("no"), MemoryError()])

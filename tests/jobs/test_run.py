@@ -1,18 +1,18 @@
 """The exit status of a run's outcome."""
 
 import pytest
+from helpers import jsonl_row
 
 from longclip_cli.errors import InputError, Interrupted, ReaderGoneError, Reason, RowError, UsageError
 from longclip_cli.jobs.run import Outcome
 from longclip_cli.jobs.run_record import Completion
 from longclip_cli.reporting.summary import Summary
-from longclip_cli.storage.source import Line
 
 
 def summary_of(*results):
     summary = Summary()
-    for number, result in enumerate(results, 1):
-        summary.add_kept(Line(number, b"{}\n", 0), result)
+    for result in results:
+        summary.add_kept(jsonl_row(), result)
     return summary
 
 

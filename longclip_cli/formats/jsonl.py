@@ -1,7 +1,7 @@
 """JSONL: lines to rows, and rows with their results to lines.
 
-A line keeps its bytes: the score is spliced in before the closing brace. Nothing is serialised again,
-since no JSON library gives back a 30-digit integer, `1.10`, a duplicate key or `NaN` as it was.
+A line keeps its bytes: the score is inserted before the closing brace. Nothing is serialised again,
+since no JSON library gives back a 30-digit integer, `1.10`, a duplicate key or `NaN` unchanged.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from longclip_cli.storage.source import Input
 
 SCORE_DECIMALS = 6
 UTF8_BOM = b"\xef\xbb\xbf"
-# For what orjson refuses although files hold it: NaN, 1e400, lone surrogates. Numbers are
+# For what orjson rejects although files hold it: NaN, 1e400, lone surrogates. Numbers are
 # never used, so none is too large to be read.
 LENIENT_JSON = json.JSONDecoder(parse_int=float)
-# What tells where a member of an object ends: strings as a whole, brackets and commas outside them.
+# The tokens that show where a member of an object ends: whole strings, and brackets and commas outside them.
 STRUCTURE = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],]', re.DOTALL)
 
 
@@ -111,8 +111,8 @@ def parse_object(line: Line) -> dict[str, Any]:
 def encode_row(row: Row, output_key: str, result: Result) -> bytes:
     """Return the output line of a row: its input line and its score, or null and the error.
 
-    What stood under the output key or its error key is taken out. A line that is not a JSON object
-    is kept as a string, in which bytes that are not UTF-8 stand as `\\xff`.
+    Old fields with the output key or its error key are removed. A line that is not a JSON object is kept as a string,
+    in which bytes that are not UTF-8 become `\\xff`.
     """
     if isinstance(result, RowError):
         additions = {output_key: b"null", error_key(output_key): json_string(str(result))}
@@ -133,17 +133,17 @@ def encode_row(row: Row, output_key: str, result: Result) -> bytes:
 
 
 def members(values: dict[str, bytes]) -> bytes:
-    """Members of a JSON object, of keys and encoded values."""
+    """Return the members of a JSON object, from keys and encoded values."""
     return b", ".join(b"%b: %b" % (json_string(key), value) for key, value in values.items())
 
 
 def json_string(text: str) -> bytes:
-    """A JSON string; lone surrogates, which UTF-8 can't hold, stand in it as `\\udc00`."""
+    """Return a JSON string. Lone surrogates, which UTF-8 cannot hold, become `\\udc00`."""
     return orjson.dumps(text.encode("utf-8", "backslashreplace").decode())
 
 
 def without_members(opened: bytes, keys: set[str]) -> bytes:
-    """An object, given without its closing brace, less its members of these keys; the others keep their bytes."""
+    """Return an object, given without its closing brace, less the members with these keys; others keep their bytes."""
     start = opened.index(b"{") + 1
     spans = list(member_spans(opened))
     kept = [opened[begin:end] for begin, end in spans if member_key(opened, begin) not in keys]
@@ -153,7 +153,7 @@ def without_members(opened: bytes, keys: set[str]) -> bytes:
 
 
 def member_spans(opened: bytes) -> Iterator[tuple[int, int]]:
-    """Where each member of an object, given without its closing brace, begins and ends."""
+    """Yield where each member of an object, given without its closing brace, begins and ends."""
     depth = begin = 0
     for token in STRUCTURE.finditer(opened):
         kind = token[0]
@@ -169,7 +169,7 @@ def member_spans(opened: bytes) -> Iterator[tuple[int, int]]:
 
 
 def member_key(opened: bytes, begin: int) -> str:
-    """The key of the member that begins there."""
+    """Return the key of the member that begins at `begin`."""
     key = STRUCTURE.search(opened, begin)
     assert key, "a member begins with its key"
     return str(json.loads(key[0]))

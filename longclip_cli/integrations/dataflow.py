@@ -30,10 +30,10 @@ class Storage(Protocol):
     """What the operator needs of a DataFlow storage."""
 
     def read(self, output_type: str) -> Any:
-        """The data as a pandas dataframe, for `output_type` "dataframe"."""
+        """Return the data as a pandas dataframe, for `output_type` "dataframe"."""
 
     def write(self, data: Any) -> Any:
-        """Takes the dataframe of this step."""
+        """Take the dataframe of this step."""
 
 
 class LongCLIPEvaluator:
@@ -47,12 +47,12 @@ class LongCLIPEvaluator:
         self, ckpt_path: str | None = None, device: str | None = None, *, model_name: str | None = None
     ) -> None:
         if ckpt_path and model_name:
-            raise UsageError("ckpt_path and model_name are two names for one thing: give one")
+            raise UsageError("pass ckpt_path or model_name, not both")
         self._scorer = LongCLIPScorer.from_pretrained(ckpt_path or model_name or DEFAULT_MODEL, device)
 
     @staticmethod
     def get_desc(lang: str = "zh") -> str:
-        """What the operator does, in Chinese or English, for DataFlow's lists of operators."""
+        """Return what the operator does, in Chinese or English, for DataFlow's lists of operators."""
         return "LongCLIP 长文本图文对齐分数" if lang == "zh" else "How well a long text fits its image, by LongCLIP."
 
     def run(
@@ -65,7 +65,7 @@ class LongCLIPEvaluator:
         input_image_key: str | None = None,
         input_text_key: str | None = None,
     ) -> list[str]:
-        """Scores the storage's dataframe and writes it back with the column `output_key`, whose name is returned.
+        """Score the storage's dataframe and write it back with the column `output_key`, whose name is returned.
 
         A row that cannot be scored holds null there; only if there are such rows, a column with `_error` added to the
         name says why. `input_image_key` and `input_text_key` are what later DataFlow versions call the first two keys.

@@ -140,7 +140,7 @@ def test_a_missing_column_is_named_and_nothing_is_written(evaluator):
 
 def test_only_one_of_the_two_model_arguments_may_be_given():
     assert LongCLIPEvaluator(model_name="demo").get_desc("en").startswith("How well")
-    with pytest.raises(UsageError, match="two names for one thing"):
+    with pytest.raises(UsageError, match="not both"):
         LongCLIPEvaluator("demo", model_name="demo")
 
 

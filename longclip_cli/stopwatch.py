@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from time import perf_counter
 
@@ -20,11 +18,22 @@ class Stopwatch:
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
-    @contextmanager
-    def measure(self, activity: str) -> Iterator[None]:
-        """Count the time spent in the `with` block for `activity`."""
-        start = perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[activity] += perf_counter() - start
+    def measure(self, activity: str) -> Measurement:
+        """Return a context that counts the time spent in its `with` block for `activity`."""
+        return Measurement(self.seconds, activity)
+
+
+class Measurement:
+    """Counts the time of a `with` block. A class, since a generator takes three times as long, twice a row."""
+
+    __slots__ = ("_activity", "_seconds", "_start")
+
+    def __init__(self, seconds: defaultdict[str, float], activity: str) -> None:
+        self._seconds = seconds
+        self._activity = activity
+
+    def __enter__(self) -> None:
+        self._start = perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._seconds[self._activity] += perf_counter() - self._start

@@ -17,7 +17,7 @@ import orjson
 from longclip_cli.errors import Reason, RowError
 from longclip_cli.formats.lines import Line, read_lines
 from longclip_cli.options import ScoringOptions, error_key
-from longclip_cli.rows import JSON_TYPES, Mark, Result, Row, RowInputs, Rows, image_reference, row_errors, text_of
+from longclip_cli.rows import JSON_TYPES, Mark, Result, Row, RowErrors, RowInputs, Rows, image_reference, text_of
 from longclip_cli.storage.source import Input
 
 SCORE_DECIMALS = 6
@@ -50,7 +50,7 @@ def read_row(line: Line, options: ScoringOptions) -> Row:
     keys: tuple[str, ...] | RowError
     inputs: RowInputs | RowError
     try:
-        with row_errors():
+        with RowErrors():
             fields = parse_object(line)
         keys = tuple(fields)
     except RowError as error:

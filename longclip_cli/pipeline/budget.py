@@ -29,11 +29,13 @@ class MemoryBudget:
         Only the thread that reads rows calls this.
         """
         with self._changed:
-            has_room = self._changed.wait_for(
-                lambda: not self._rows or self._rows + size <= self.limit // 2, timeout=seconds
-            )
-            self._rows += size if has_room else 0
-            return has_room
+            if not self._has_room(size) and not self._changed.wait_for(lambda: self._has_room(size), timeout=seconds):
+                return False
+            self._rows += size
+            return True
+
+    def _has_room(self, size: int) -> bool:
+        return not self._rows or self._rows + size <= self.limit // 2
 
     def release(self, size: int) -> None:
         """Return the bytes of rows that have left."""

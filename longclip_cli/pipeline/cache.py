@@ -59,12 +59,12 @@ class Memory(Generic[Shared]):
         A failure is raised for those who wait for it, and not remembered.
         """
         with self._lock:
-            is_new = key not in self._recent
-            future = Future() if is_new else self._recent.pop(key)
+            remembered = self._recent.pop(key, None)
+            future: Future[Shared] = Future() if remembered is None else remembered
             self._recent[key] = future
             if len(self._recent) > self._size:
                 del self._recent[next(iter(self._recent))]
-        if is_new:
+        if remembered is None:
             try:
                 future.set_result(make())
             except BaseException as error:  # also what tokenizers' Rust raises: somebody may be waiting

@@ -60,22 +60,22 @@ def load_image(
             return to_pixels(image, image_size, size, fast_resize=options.fast_resize)
 
 
-def check_regular_file(path: Path) -> FileVersion:
+def check_regular_file(path: str | Path) -> FileVersion:
     """Return a key that changes when the file changes. Opens nothing.
 
     Raises `RowError` unless the path is a regular file that is not empty.
     """
     try:
-        status = path.stat()
+        status = os.stat(path)  # noqa: PTH116
     except FileNotFoundError:
-        raise RowError(Reason.NO_SUCH_FILE, quote(str(path))) from None
+        raise RowError(Reason.NO_SUCH_FILE, quote(str(Path(path)))) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL or a lone surrogate in the path
-        raise RowError(Reason.CANNOT_OPEN, f"{quote(str(path))} ({reason_of(error)})") from None
+        raise RowError(Reason.CANNOT_OPEN, f"{quote(str(Path(path)))} ({reason_of(error)})") from None
     for is_kind, reason in KINDS_OF_FILE:
         if is_kind(status.st_mode):
-            raise RowError(reason, quote(str(path)))
+            raise RowError(reason, quote(str(Path(path))))
     if status.st_size == 0:
-        raise RowError(Reason.EMPTY_FILE, quote(str(path)))
+        raise RowError(Reason.EMPTY_FILE, quote(str(Path(path))))
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from queue import Empty, Full, Queue
+from queue import Empty, Queue
 from typing import Literal, TypeAlias
 
 from longclip_cli.pipeline.budget import MemoryBudget
@@ -71,6 +71,9 @@ class Prefetch:
 
     def __exit__(self, *exception: object) -> None:
         self._is_closed.set()
+        with suppress(Empty):
+            while True:  # wakes a reader that waits for room; it puts nothing else once this is closed
+                self._queue.get_nowait()
         self._pool.shutdown(cancel_futures=True)
 
     def chunks(self, first: int, most: int) -> Iterator[list[LoadedRow]]:
@@ -152,7 +155,5 @@ class Prefetch:
 
     def _put(self, item: Arrival | Mark) -> None:
         """Put an item into the queue once there is room, unless no row is wanted any more."""
-        while not self._is_closed.is_set():
-            with suppress(Full):
-                self._queue.put(item, timeout=SECONDS_TO_NOTICE_STOP)
-                return
+        if not self._is_closed.is_set():
+            self._queue.put(item)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from longclip_cli.errors import Interrupted, Reason, RowError
-from longclip_cli.pipeline.load import row_errors
+from longclip_cli.rows import RowErrors
 
 DETAILS = st.text(min_size=1) | st.just("a.png: no such file (image: cannot be read)")
 
@@ -35,7 +35,7 @@ def test_the_label_names_a_missing_field_but_no_file():
 
 
 def test_a_signal_is_not_an_error_of_a_row_or_a_library():
-    with pytest.raises(Interrupted), row_errors():
+    with pytest.raises(Interrupted), RowErrors():
         try:
             raise Interrupted(15)
         except Exception:

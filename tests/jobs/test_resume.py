@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from helpers import (
     IMAGES,
+    MISSING,
     TIMEOUT,
     jsonl,
     longclip_score,
@@ -19,10 +20,11 @@ from helpers import (
 )
 
 
-def stop_midway(arguments, out, rows=40, **options):
+def stop_midway(arguments, out, rows=40, content=None, **options):
     """Start a run on a pipe, write some rows to it and interrupt it once they are scored."""
+    content = content or jsonl(*rows_of(rows))
     with start_longclip_score(*arguments, "-o", out, **options) as process:
-        process.stdin.write(jsonl(*rows_of(rows)).encode())
+        process.stdin.write(content.encode())
         process.stdin.flush()
         wait_until(lambda: Path(f"{out}.partial").exists() and Path(f"{out}.partial").read_bytes().count(b"\n") == rows)
         process.send_signal(signal.SIGINT)
@@ -197,3 +199,12 @@ def test_a_second_run_on_one_output_ends_and_the_first_goes_on(tiny_checkpoint, 
         first.stdin.close()
         assert first.wait(TIMEOUT) == 0
     assert [row["id"] for row in parse_jsonl(out.read_bytes())] == [0, 1, 2]
+
+
+def test_a_resumed_run_does_not_stop_as_all_rows_fail(tiny_checkpoint, tmp_path):
+    """The kept rows have failed like all others: the run goes on, since it was accepted when it began."""
+    failing = [MISSING | {"id": number} for number in range(150)]
+    stop_midway(["-m", tiny_checkpoint], tmp_path / "out.jsonl", rows=5, content=jsonl(*failing[:5]))
+    run = longclip_score("-m", tiny_checkpoint, "-o", tmp_path / "out.jsonl", "--resume", input=jsonl(*failing))
+    assert run.returncode == 3
+    assert [row["id"] for row in parse_jsonl((tmp_path / "out.jsonl").read_bytes())] == list(range(150))

@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: test quick check docs stress demo bench clean
+.PHONY: test quick check site docs stress demo bench clean
 
 # Run everything that a commit has to pass.
 test: check
@@ -13,16 +13,20 @@ quick: $(INSTALLED)
 	$(BIN)/pytest -q -m 'not process and not stress'
 
 # Check lint, format, types, the layers of imports and the links of the documentation.
-check: docs
+check: site
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-# Write the option tables of docs/cli.md, and build the site in build/site. A broken link is an error.
+# Build the documentation in build/site. A broken link is an error.
+site: $(INSTALLED)
+	$(BIN)/zensical build --strict --clean
+
+# Write the option tables of docs/cli.md, which a test compares with the code, and build the documentation.
 docs: $(INSTALLED)
 	$(BIN)/python docs/option_tables.py
-	$(BIN)/zensical build --strict --clean
+	$(MAKE) site
 
 # Run the long forms of some tests: hours of cron in a few minutes.
 stress: $(INSTALLED)

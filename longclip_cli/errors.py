@@ -30,7 +30,7 @@ class OutputError(LongCLIPError):
 
 
 class ReaderGoneError(LongCLIPError):
-    """The reader of the output has closed it, as `head` does. There is nobody to report it to."""
+    """The reader of the output has closed it, as `head` does. No message is printed."""
 
     exit_status = 141  # 128 + SIGPIPE, as in shells
 

@@ -1,4 +1,4 @@
-"""What a run is asked to do. Every option of `longclip-score` stands here once, with its default and its help."""
+"""What a run is asked to do. Every option of `longclip-score` is defined here once, with its default and its help."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ ROWS, MODEL, IMAGES, SPEED, OUTPUT = "Rows", "Model", "Images", "Speed", "Output
 class ScoringOptions:
     """All options that affect what rows look like; the run record is derived from it.
 
-    A run is only resumed with the same values of all of them.
+    A run is only resumed with the same values of all of them. Raises `UsageError` for empty names, and for an output
+    key that would overwrite a field that is read.
     """
 
     image_key: Annotated[str, Option("Field that holds the image's path.", ROWS, "KEY")] = "image_path"
@@ -107,8 +108,8 @@ class ScoringOptions:
 class ScoreOptions:
     """The options of `longclip-score`; `None` leaves a choice to the device.
 
-    `batch_size` counts images, `prefetch` and `max_errors` rows. Raises `UsageError` for names that are empty and
-    keys that would overwrite each other.
+    `batch_size` counts images, `prefetch` and `max_errors` rows. Raises `UsageError` for an empty name, and for
+    `resume` without an output file.
     """
 
     input: str = STANDARD_STREAM

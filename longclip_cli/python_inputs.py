@@ -21,7 +21,7 @@ from longclip_cli.pipeline.cache import ImageInput, TextInput
 from longclip_cli.pipeline.images import check_pixels, decoding_errors, load_image
 from longclip_cli.pipeline.load import load_text
 from longclip_cli.pipeline.pixels import to_pixels
-from longclip_cli.rows import image_reference, text_of
+from longclip_cli.rows import RowErrors, image_reference, text_of
 
 ImageSource: TypeAlias = str | PathLike[str] | Image.Image | NDArray[np.uint8]
 Errors = Literal["raise", "return"]
@@ -56,7 +56,8 @@ def features_of(
 
     def attempt(key: Hashable) -> Loaded | RowError:
         try:
-            return load(sources[first[key]], f"{name}[{first[key]}]")
+            with RowErrors():
+                return load(sources[first[key]], f"{name}[{first[key]}]")
         except RowError as error:
             if errors == "raise":
                 raise

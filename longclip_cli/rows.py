@@ -1,4 +1,4 @@
-"""Rows on their way through a run, and what comes of them."""
+"""Rows and their results."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ JSON_TYPES = {
 class Mark(Enum):
     """What stands between rows in a stream of them."""
 
-    PAUSE = "the next row may be long in coming"
+    PAUSE = "the next row may take long"
     END = "no row follows"
 
 

@@ -1,4 +1,4 @@
-"""Pairs to scores: the cosine of their features, on a device."""
+"""The public Python API: a model on a device that scores images and texts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from longclip_cli.checkpoints.load import load_model
-from longclip_cli.errors import RowError
+from longclip_cli.errors import Reason, RowError
 from longclip_cli.models.clip import LongCLIP
 from longclip_cli.models.device import select_device, select_dtype
 from longclip_cli.models.tokenizer import byte_pair_encoder
@@ -106,7 +106,7 @@ class LongCLIPScorer:
         """Return how well each image fits the text in the same place: `(cosine + 1) / 2`, in [0, 1].
 
         An image is a path, a PIL image, or a NumPy array of uint8, `[H, W, 3]` (RGB) or `[H, W]` (grey). Raises
-        `RowError` for the first pair that cannot be scored. With `errors="return"`, the list holds such a pair's
+        `RowError` for an image or a text that cannot be scored. With `errors="return"`, the list holds such a pair's
         error in place of its score. Raises `ValueError` where the two sequences are not of one length.
         """
         for values in (images, texts):
@@ -122,7 +122,7 @@ class LongCLIPScorer:
         scores = iter(PendingScores(cosines, None).wait())
         results = [failure or next(scores) for failure in failures]
         if errors == "raise" and NOT_A_NUMBER in results:
-            raise NOT_A_NUMBER
+            raise RowError(Reason.NOT_A_NUMBER)
         return results
 
     def encode_images(self, images: Sequence[ImageSource]) -> Tensor:

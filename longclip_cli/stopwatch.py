@@ -12,6 +12,9 @@ def now() -> str:
     return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
+LOADING = "loading the model"  # the activity that rates leave out
+
+
 class Stopwatch:
     """Adds up the seconds that one thread spends in each of a few activities."""
 

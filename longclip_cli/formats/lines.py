@@ -36,12 +36,12 @@ class Line:
 
 
 def read_lines(source: Input) -> Iterator[Line]:
-    """Yield the lines that are not blank, each as soon as it has arrived; once.
+    """Yield the lines that are not blank, each as soon as it has arrived.
 
     Of a long run of blank lines, one in `BLANK_BYTES` is yielded, without content.
 
-    The caller's thread closes the file at the end, since closing it from another thread would wait for the line that
-    is being read. Raise `InputError` if the input becomes unreadable or a line is too long.
+    The thread that reads closes the file at the end, since closing it from another one would wait for the line that is
+    being read. Raise `InputError` if the input becomes unreadable or a line is too long.
     """
     number = blank = 0
     with source.file:

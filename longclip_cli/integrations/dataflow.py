@@ -21,7 +21,7 @@ from longclip_cli.formats.jsonl import SCORE_DECIMALS
 from longclip_cli.options import DEFAULT_MODEL, ScoringOptions, available_cores, error_key
 from longclip_cli.pipeline.load import RowLoader
 from longclip_cli.pipeline.score import score_rows
-from longclip_cli.rows import Row, RowInputs, ScoredRow, image_reference, text_of
+from longclip_cli.rows import Row, RowErrors, RowInputs, ScoredRow, image_reference, text_of
 from longclip_cli.scorer import LongCLIPScorer
 from longclip_cli.stopwatch import Stopwatch
 
@@ -39,7 +39,7 @@ class Storage(Protocol):
 class LongCLIPEvaluator:
     """Adds to each row of a dataframe how well its text fits its image, from 0 to 1.
 
-    `ckpt_path`, or `model_name`, is whatever `longclip-score --model` takes; `device` is a PyTorch device, by default
+    `ckpt_path`, or `model_name`, is what `longclip-score --model` takes; `device` is a PyTorch device, by default
     CUDA if there is one. Raises `CheckpointError` and `DeviceError`.
     """
 
@@ -110,7 +110,8 @@ class LongCLIPEvaluator:
 def to_row(number: int, image: Any, text: Any, options: ScoringOptions) -> Row:
     """Return the row of two cells of a dataframe."""
     try:
-        inputs = RowInputs(image_reference(plain(image), options.image_key), text_of(plain(text), options.text_key))
+        with RowErrors():
+            inputs = RowInputs(image_reference(plain(image), options.image_key), text_of(plain(text), options.text_key))
     except RowError as error:
         return Row(number, error.with_traceback(None))
     return Row(number, inputs, size=2 * len(inputs.text))

@@ -7,8 +7,7 @@ from collections.abc import Generator
 from longclip_cli.jobs.run import Run
 from longclip_cli.reporting.summary import ModelInUse
 from longclip_cli.rows import Rows, ScoredRow
-
-LOADING = "loading the model"
+from longclip_cli.stopwatch import LOADING
 
 
 def find_model(run: Run) -> ModelInUse:

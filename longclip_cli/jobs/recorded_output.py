@@ -50,9 +50,11 @@ class RecordedOutput:
             raise refused(files.partial, f"the record of its run, {files.record}, is missing")
 
     def __exit__(self, *exception: object) -> None:
-        with suppress(OutputError):  # the first error is reported, and without its hash a row is kept, too
-            self._write_record()
-        self._output.__exit__(*exception)
+        try:
+            with suppress(OutputError):  # the first error is reported, and without its hash a row is kept, too
+                self._write_record()
+        finally:
+            self._output.__exit__(*exception)
 
     @property
     def can_resume(self) -> bool:

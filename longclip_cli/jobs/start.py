@@ -39,6 +39,8 @@ def read_start(source: Input, options: ScoringOptions) -> Start:
         try:
             row = next(rows, None)
         except InputError as error:
+            if not start:
+                raise
             return Start(start, unreadable(error))
         if row is None:
             return Start(start, rows, is_whole=True)

@@ -13,7 +13,7 @@ class MemoryBudget:
     """Bounds in bytes what waits and what is being worked on; safe to use from several threads.
 
     Rows that wait (their lines and pixels) hold at most half of `limit`, so that work on the first of them can always
-    go on. Work in progress (an image being decoded, a line being parsed) shares the rest and what rows leave free. A
+    go on. Work in progress (images being decoded) shares the rest and what rows leave free. A
     row or piece of work that is larger than its part starts once no other holds anything.
     """
 
@@ -38,7 +38,7 @@ class MemoryBudget:
         return not self._rows or self._rows + size <= self.limit // 2
 
     def release(self, size: int) -> None:
-        """Return the bytes of rows that have left."""
+        """Give back the bytes of rows that are written."""
         with self._changed:
             self._rows -= size
             self._changed.notify_all()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -17,13 +17,12 @@ from longclip_cli.options import ScoringOptions
 from longclip_cli.pipeline.budget import MemoryBudget
 from longclip_cli.pipeline.cache import ImageInput, Memory, TextInput
 from longclip_cli.pipeline.image_formats import configure_pillow
-from longclip_cli.pipeline.images import FileVersion, check_regular_file, load_image
+from longclip_cli.pipeline.images import FileVersion, Reserve, check_regular_file, load_image
 from longclip_cli.rows import Row, RowErrors
 
 REMEMBERED = 4096  # images, and as many texts: about 5 KB each
 
 Loaded = TypeVar("Loaded")
-Reserve = Callable[[int], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +102,9 @@ class RowLoader:
         def load(_: Reserve) -> TextInput:
             return load_text(text, self._context_length)
 
-        return self._texts.recall(digest(text), lambda: self._attempt(load))
+        with RowErrors():
+            key = digest(text)
+        return self._texts.recall(key, lambda: self._attempt(load))
 
     def _attempt(self, load: Callable[[Reserve], Loaded]) -> Loaded:
         """Return what `load` gives. If memory runs out it is tried once more, while no other row is worked on.
@@ -114,7 +115,7 @@ class RowLoader:
             with suppress(MemoryError):
                 return load(self.budget.reserve)
             with self.budget.alone():
-                return load(lambda _: nullcontext())
+                return load(nullcontext)
 
 
 def find_image(reference: str, options: ScoringOptions) -> tuple[str, FileVersion]:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from queue import Empty, Queue
 from typing import Literal, TypeAlias
 
+from longclip_cli.errors import InputError
 from longclip_cli.pipeline.budget import MemoryBudget
 from longclip_cli.pipeline.load import LoadedRow, LoadingRow
 from longclip_cli.rows import Mark, Row, Rows
@@ -80,7 +81,7 @@ class Prefetch:
         """Yield the rows in order: `first` of them, then twice as many at a time up to `most`.
 
         If no more have arrived, those that have are a chunk, and an empty one follows: what the caller holds back, it
-        should give out. An error in reading or loading is raised once the rows before it have been given.
+        should finish. An error in reading or loading is raised once the rows before it have been given.
         """
         chunk: list[LoadedRow] = []
         size = min(first, most)
@@ -112,7 +113,7 @@ class Prefetch:
         return row.size + self._pixel_bytes
 
     def _arrivals(self) -> Iterator[Arrival | Literal[Mark.PAUSE]]:
-        """Yield the rows that are being loaded, and `PAUSE` where the next may be long in coming."""
+        """Yield the rows that are being loaded, and `PAUSE` where the next may take long."""
         while True:
             if self._is_live and self._queue.empty():
                 yield Mark.PAUSE
@@ -133,16 +134,14 @@ class Prefetch:
     def _read(self) -> None:
         try:
             for row in self._rows:
-                if row is Mark.PAUSE:
-                    self._put(row)
-                    continue
-                self._hold(self._size(row))
+                if row is not Mark.PAUSE:
+                    self._hold(self._size(row))
                 if self._is_closed.is_set():
                     return
-                self._put(self._pool.submit(self._load, row))
-        except Exception as error:
+                self._put(row if row is Mark.PAUSE else self._pool.submit(self._load, row))
+        except BaseException as error:  # also what is no `Exception`, such as a panic of Rust: the caller waits
             failed: Arrival = Future()
-            failed.set_exception(error)
+            failed.set_exception(error if isinstance(error, Exception) else InputError(f"unreadable: {error!r}"))
             self._put(failed)
         self._put(Mark.END)
 

@@ -14,7 +14,7 @@ from typing import Any
 from longclip_cli.errors import Reason, RowError
 from longclip_cli.formats.jsonl import content_of
 from longclip_cli.rows import Result, Row, ScoredRow
-from longclip_cli.stopwatch import Stopwatch, now
+from longclip_cli.stopwatch import LOADING, Stopwatch, now
 from longclip_cli.storage.files import output_errors, write_whole
 from longclip_cli.storage.side_files import side_files
 from longclip_cli.storage.target import Output
@@ -103,7 +103,7 @@ class Summary:
         Rows that fail take nearly no time, so their rate has no meaning.
         """
         has_scored = self.scored > self.kept - self.kept_failed
-        seconds = self.seconds - self.stopwatch.seconds.get("loading the model", 0)
+        seconds = self.seconds - self.stopwatch.seconds.get(LOADING, 0)
         return round((self.rows - self.kept) / seconds, 2) if has_scored and seconds else None
 
     @property

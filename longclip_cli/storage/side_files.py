@@ -41,14 +41,14 @@ class SideFiles:
         return iter((self.partial, self.lock, self.record))
 
     def check_lock(self) -> None:
-        """Raise `OutputError` if the lock's path holds something else than a lock."""
+        """Raise `OutputError` if the lock's path holds something other than a lock."""
         with output_errors(str(self.lock)):
             check_regular(self.lock)
             if os.path.lexists(self.lock) and self.lock.stat().st_size > 0:
                 raise refused(self.lock, "it is not the lock of a run, which would be empty")
 
     def check(self) -> None:
-        """Raise `OutputError` if the path of the partial output or of the record holds something else than a file."""
+        """Raise `OutputError` if the path of the partial output or of the record holds something other than a file."""
         check_regular(self.record)
         check_regular(self.partial)
 

@@ -138,9 +138,12 @@ class OutputFile(Output):
         """Rename the partial file to its final name."""
         with output_errors(self.name):
             self.files.partial.replace(self.files.target)
+        with suppress(OSError):  # the output is complete, and some file systems refuse this for a folder
             folder = os.open(self.files.target.parent, os.O_RDONLY)
-            os.fsync(folder)
-            os.close(folder)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
 
     def discard(self) -> None:
         """Remove the partial file."""

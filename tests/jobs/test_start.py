@@ -1,5 +1,6 @@
 """Errors that the first rows show before the model is loaded."""
 
+import gzip
 import json
 
 import pytest
@@ -81,3 +82,10 @@ def test_a_resumed_run_does_not_stop_if_all_new_rows_fail(tiny_checkpoint, tmp_p
     run = longclip_score(*arguments, "--resume", cwd=tmp_path)
     assert run.returncode == 3
     assert len(parse_jsonl((tmp_path / "out.jsonl").read_bytes())) == 153
+
+
+def test_an_input_unreadable_from_its_first_line_needs_no_model(tmp_path):
+    (tmp_path / "in.jsonl").write_bytes(gzip.compress(jsonl(ROW).encode()))
+    run = longclip_score("in.jsonl", "-m", "missing.pt", cwd=tmp_path)
+    assert run.returncode == 1
+    assert b"in.jsonl: is compressed; pipe it through zcat" in run.stderr

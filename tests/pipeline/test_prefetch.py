@@ -110,6 +110,20 @@ def test_an_unreadable_input_gives_its_rows_and_then_its_error():
             next(chunks)
 
 
+def test_a_panic_while_rows_are_read_ends_the_run():
+    """What is no `Exception` would end the reader's thread, and the caller would wait for ever."""
+
+    def source():
+        yield from rows_of(2)
+        raise BaseException("panic")
+
+    with prefetch(source()) as rows:
+        chunks = (chunk for chunk in rows.chunks(3, 3) if chunk)
+        assert numbers(next(chunks)) == [1, 2]
+        with pytest.raises(InputError, match="panic"):
+            next(chunks)
+
+
 def test_an_unexpected_error_in_a_worker_is_raised_in_order():
     def load(row):
         if row.number == 5:

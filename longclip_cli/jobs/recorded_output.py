@@ -82,7 +82,10 @@ class RecordedOutput:
         if not recorded:
             log.warning("%s exists without its run record %s; scoring all rows", self._output.path, files.record)
             return None
-        if not recorded.completion or recorded.compared["input"] != record.compared["input"]:
+        was, now = recorded.compared["input"], record.compared["input"]
+        if was != now:
+            log.warning("%s was scored from %s, not %s; scoring all rows", self._output.path, was, now)
+        if was != now or not recorded.completion:
             return None
         size, size_written = files.target.stat().st_size, recorded.completion.size
         if size != size_written:

@@ -148,7 +148,10 @@ def test_only_resume_leaves_a_complete_output_as_it_is(tiny_checkpoint, tmp_path
     assert (tmp_path / "out.jsonl").stat().st_ino != before.st_ino
     # A new input with the old name, as cron produces, starts a new run.
     (tmp_path / "in.jsonl").write_text(jsonl(*rows_of(7)))
-    assert b"7 rows in" in longclip_score(*arguments, "--resume", cwd=tmp_path).stderr
+    new = longclip_score(*arguments, "--resume", cwd=tmp_path)
+    assert b"7 rows in" in new.stderr
+    assert b"out.jsonl was scored from " in new.stderr
+    assert b"; scoring all rows" in new.stderr
 
 
 def test_kept_failed_rows_count_in_status_and_summary(tiny_checkpoint, tmp_path):

@@ -9,7 +9,7 @@ from types import CodeType, FunctionType
 
 import pytest
 import torch
-from helpers import CPU, load_checkpoint_maker
+from helpers import CPU, MISSING, jsonl, load_checkpoint_maker
 from safetensors.torch import save_file
 
 from longclip_cli.checkpoints.load import load_model
@@ -94,3 +94,12 @@ def names_of(code: CodeType) -> Iterator[str]:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from names_of(constant)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Return the current folder, which holds an input whose row fails and an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in.jsonl").write_text(jsonl(MISSING))
+    (tmp_path / "sub").mkdir()
+    return tmp_path

@@ -40,6 +40,7 @@ TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d"  # the pattern of a time a
 # Versions of the decoders differ slightly in the pixels of these.
 LOSSY = {"photo.jpg", "progressive.jpg", "cmyk.jpg", "gray.jpg", "exif_rotated.jpg", "lossy.webp"}
 ROW = {"image_path": str(IMAGES / "rgb.png"), "text": "A cat"}
+SIDE_FILES = (".partial", ".partial.lock", ".run.json")  # behind the name of an output
 MISSING = {"image_path": "missing.png", "text": "A cat"}
 # Tests neither reach the network nor depend on settings of the person who runs them.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("LONGCLIP_", "HF_"))}

@@ -40,7 +40,7 @@ def read_lines(source: Input) -> Iterator[Line]:
 
     Of a long run of blank lines, one in `BLANK_BYTES` is yielded, without content.
 
-    The thread that reads closes the file at the end, since closing it from another one would wait for the line that is
+    The thread that reads closes the file at the end, since closing it from a second one would wait for the line that is
     being read. Raise `InputError` if the input becomes unreadable or a line is too long.
     """
     number = blank = 0

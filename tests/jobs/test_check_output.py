@@ -4,22 +4,12 @@ import os
 from pathlib import Path
 
 import pytest
-from helpers import MISSING, jsonl, longclip_score, shell
+from helpers import MISSING, SIDE_FILES, jsonl, longclip_score, shell
 
 from longclip_cli.errors import OutputError, UsageError
 from longclip_cli.jobs.check_output import check_output
 from longclip_cli.options import ScoreOptions
 from longclip_cli.storage.source import open_input
-
-SIDE_FILES = (".partial", ".partial.lock", ".run.json")
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "in.jsonl").write_text(jsonl(MISSING))
-    (tmp_path / "sub").mkdir()
-    return tmp_path
 
 
 def check(output, input, summary=None):

@@ -3,20 +3,10 @@
 import os
 
 import pytest
-from helpers import MISSING, RECORD, changed, jsonl, leave_partial, longclip_score, recorded
+from helpers import RECORD, SIDE_FILES, changed, leave_partial, longclip_score, recorded
 
 from longclip_cli.errors import OutputError
 from longclip_cli.jobs.run_record import Completion, read_record
-
-SIDE_FILES = (".partial", ".partial.lock", ".run.json")
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "in.jsonl").write_text(jsonl(MISSING))
-    (tmp_path / "sub").mkdir()
-    return tmp_path
 
 
 def write(path, content, record=RECORD):

@@ -4,18 +4,9 @@ import os
 from pathlib import Path
 
 import pytest
-from helpers import MISSING, jsonl
 
 from longclip_cli.checkpoints.convert import convert_checkpoint
 from longclip_cli.storage.files import file_keys, write_whole
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "in.jsonl").write_text(jsonl(MISSING))
-    (tmp_path / "sub").mkdir()
-    return tmp_path
 
 
 def test_a_file_is_written_whole_or_not_at_all(folder, monkeypatch):

@@ -12,6 +12,8 @@ from longclip_cli.errors import UsageError
 STANDARD_STREAM = "-"
 DEFAULT_MODEL = "BeichenZhang/LongCLIP-L-336px"
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
+InputFormat = Literal["jsonl", "json"]
+Reduce = Literal["none", "mean", "min", "max"]
 
 
 def available_cores() -> int:
@@ -27,7 +29,7 @@ def error_key(output_key: str) -> str:
 def check_not_empty(name: str, value: str) -> None:
     """Raise `UsageError` for an empty string."""
     if not value:
-        what = name.upper() if name == "input" else f"--{name.replace('_', '-')}"
+        what = "INPUT" if name == "inputs" else f"--{name.replace('_', '-')}"
         raise UsageError(f"{what} is empty; is a shell variable unset?")
 
 
@@ -56,8 +58,23 @@ class ScoringOptions:
     key that would overwrite a field that is read.
     """
 
-    image_key: Annotated[str, Option("Field that holds the image's path.", ROWS, "KEY")] = "image_path"
-    text_key: Annotated[str, Option("Field that holds the text.", ROWS, "KEY")] = "text"
+    input_format: Annotated[
+        InputFormat | None,
+        Option("Format of the inputs.", ROWS, None, (), {"show_default": "by suffix, then by content"}),
+    ] = None
+    limit: Annotated[
+        int | None, Option("Score only the first N rows of each input.", ROWS, "N", (), {"min": 1, "show_default": "all"})
+    ] = None
+    image_key: Annotated[
+        str, Option("Field that holds the image's path; .a.b[0] is a path to it, as in jq.", ROWS, "KEY")
+    ] = "image_path"
+    text_key: Annotated[
+        tuple[str, ...], Option("Field that holds the text, or a list of texts; repeatable.", ROWS, "KEY")
+    ] = ("text",)
+    strip: Annotated[
+        tuple[str, ...], Option("Remove TEXT from texts, such as '<image>'; repeatable.", ROWS, "TEXT")
+    ] = ()
+    reduce: Annotated[Reduce, Option("What becomes of several scores in a row; none keeps the list.", ROWS)] = "none"
     output_key: Annotated[str, Option("Field to add.", ROWS, "KEY")] = "clip_score"
     image_root: Annotated[
         Path,
@@ -72,6 +89,9 @@ class ScoringOptions:
     max_pixels: Annotated[int, Option("Reject larger images before decoding.", IMAGES, "N", (), {"min": 1})] = (
         100_000_000
     )
+    exif_orientation: Annotated[
+        bool, Option("Turn photos upright, as their EXIF orientation says; the original does not.", IMAGES)
+    ] = False
     fast_decode: Annotated[
         bool, Option("Decode large JPEGs at a reduced size: faster, scores differ slightly.", IMAGES)
     ] = False
@@ -95,9 +115,12 @@ class ScoringOptions:
     precision: Annotated[Precision, Option("Arithmetic; auto is fp16 on a GPU and fp32 on the CPU.", MODEL)] = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("model", "image_key", "text_key", "output_key"):
+        for name in ("model", "image_key", "output_key"):
             check_not_empty(name, getattr(self, name))
-        for key in (self.image_key, self.text_key):
+        for name in ("text_key", "strip"):
+            for value in getattr(self, name):
+                check_not_empty(name, value)
+        for key in (self.image_key, *self.text_key):
             if key in (self.output_key, error_key(self.output_key)):
                 raise UsageError(
                     f"--output-key {self.output_key} would overwrite the field '{key}' that rows are read from"
@@ -112,8 +135,10 @@ class ScoreOptions:
     `resume` without an output file.
     """
 
-    input: str = STANDARD_STREAM
-    output: Annotated[str, Option("Scored file; - is standard output.", OUTPUT, "FILE", ("-o",))] = STANDARD_STREAM
+    inputs: tuple[str, ...] = (STANDARD_STREAM,)
+    output: Annotated[
+        str, Option("Scored file, or a folder for several inputs; - is standard output.", OUTPUT, "FILE", ("-o",))
+    ] = STANDARD_STREAM
     scoring: ScoringOptions = ScoringOptions()
     device: Annotated[
         str,
@@ -145,7 +170,8 @@ class ScoreOptions:
     ] = None
 
     def __post_init__(self) -> None:
-        for name in ("input", "output"):
-            check_not_empty(name, getattr(self, name))
+        for path in self.inputs:
+            check_not_empty("inputs", path)
+        check_not_empty("output", self.output)
         if self.resume and self.output == STANDARD_STREAM:
             raise UsageError("--resume needs an output file; give one with -o")

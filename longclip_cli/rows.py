@@ -9,8 +9,10 @@ from enum import Enum
 from typing import Any, Literal, TypeAlias
 
 from longclip_cli.errors import LongCLIPError, Reason, RowError, quote
+from longclip_cli.options import Reduce
 
-Result: TypeAlias = float | RowError  # a score in [0, 1], or why there is none
+Score: TypeAlias = float | RowError  # in [0, 1], or why there is none
+Result: TypeAlias = Score | tuple[Score, ...]  # of a row; several if it has a list of texts or images
 JSON_TYPES = {
     type(None): "null",
     bool: "a boolean",
@@ -30,11 +32,35 @@ class Mark(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class RowInputs:
-    """A reference to a row's image (a path), and its text."""
+class EncodedImage:
+    """An image file that a row holds itself, as bytes; `name` is what messages call it."""
 
-    image: str
-    text: str
+    content: bytes
+    name: str
+
+
+ImageReference: TypeAlias = str | EncodedImage  # a path or a data: URI, or the file's bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RowInputs:
+    """References to a row's images, and its texts.
+
+    One of the two is alone and makes a pair with each of the others; an element may be the error that says why it has
+    no score. `reduce` says what becomes of the scores of a list; it is `None` for one image and one text.
+    """
+
+    images: tuple[ImageReference | RowError, ...]
+    texts: tuple[str | RowError, ...]
+    reduce: Reduce | None = None
+
+    @property
+    def pairs(self) -> list[tuple[ImageReference | RowError, str | RowError]]:
+        """The pairs that are scored, in order."""
+        count = max(len(self.images), len(self.texts))
+        images = self.images * count if len(self.images) == 1 else self.images
+        texts = self.texts * count if len(self.texts) == 1 else self.texts
+        return list(zip(images, texts, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +69,8 @@ class Row:
 
     `number` counts from 1, as messages name the row. `origin` is what its format needs to write the row again; no
     other code looks inside. `offset` counts the bytes of the input up to the row's end, 0 if it is not known, and
-    `size` the bytes that the row holds in memory.
+    `size` the bytes that the row holds in memory. `part` is the input's place among those of the run, from 0.
+    `is_terminated` is false for a last line without a line end, which may have been cut.
     """
 
     number: int
@@ -51,33 +78,44 @@ class Row:
     origin: Any = None
     offset: int = 0
     size: int = 0
+    part: int = 0
+    is_terminated: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredRow:
-    """A row and its result; `is_cut` says that the text was longer than the network reads."""
+    """A row and its result.
+
+    `texts_cut` counts its texts that were longer than the network reads, `rotations` its images whose EXIF rotation was
+    not applied.
+    """
 
     row: Row
     result: Result
-    is_cut: bool = False
+    texts_cut: int = 0
+    rotations: int = 0
 
 
 Rows: TypeAlias = Iterator[Row | Literal[Mark.PAUSE]]  # an input's rows, in order
 
 
-def image_reference(value: object, name: str) -> str:
-    """Return the path that a value is, or that it holds as a list of one. Raises `RowError`, which names the field."""
-    if isinstance(value, list):
-        if len(value) != 1:
-            raise RowError(Reason.NOT_ONE_PATH, f"'{name}' is a list of {len(value)}")
-        value = value[0]
+def image_reference(value: object, name: str) -> ImageReference:
+    """Return the image that a value refers to: a path, a data: URI, bytes, or an object with `bytes` and `path`.
+
+    Raises `RowError`, which names the field.
+    """
+    if isinstance(value, dict) and ("bytes" in value or "path" in value):  # as Hugging Face's datasets have it
+        content, path = value.get("bytes"), value.get("path")
+        value = EncodedImage(content, quote(str(path or name))) if isinstance(content, bytes) else path
+    if isinstance(value, bytes):
+        value = EncodedImage(value, name)
+    if isinstance(value, EncodedImage):
+        return value
     if not isinstance(value, str):
         raise RowError(Reason.NOT_A_PATH, f"'{name}' is {kind_of(value)}")
     if not value.strip():
         raise RowError(Reason.NOT_A_PATH, f"'{name}' is blank")
-    if value.startswith("data:"):
-        raise RowError(Reason.DATA_URI, quote(value))
-    if "://" in value:
+    if "://" in value and not value.startswith("data:"):
         raise RowError(Reason.URL, quote(value))
     return value
 

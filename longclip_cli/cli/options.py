@@ -41,6 +41,7 @@ def parameters(options: type) -> Iterator[Parameter]:
         shown = next((detail for detail in details if isinstance(detail, Option)), None)
         if shown:
             name = f"--{item.name.replace('_', '-')}"
+            kind = list[str] if kind == tuple[str, ...] else kind  # Typer takes a tuple of one length only
             settings = {"help": shown.help, "metavar": shown.metavar, "rich_help_panel": shown.heading} | shown.settings
             annotation = getitem(Annotated, (kind, typer.Option(*shown.flags, name, **settings)))
             default = item.default if item.default_factory is MISSING else item.default_factory()
@@ -49,7 +50,8 @@ def parameters(options: type) -> Iterator[Parameter]:
 
 def from_values(options: type[Options], values: Mapping[str, Any], **others: Any) -> Options:
     """Return the dataclass whose fields have the values of a command's options; `others` are set besides."""
-    return options(**{item.name: values[item.name] for item in fields(options) if item.name in values}, **others)  # type: ignore[arg-type]
+    given = {item.name: values[item.name] for item in fields(options) if item.name in values}  # type: ignore[arg-type]
+    return options(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}, **others)
 
 
 class GroupedCommand(TyperCommand):

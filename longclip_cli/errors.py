@@ -25,6 +25,10 @@ class InputError(LongCLIPError):
     """The input cannot be opened, or became unreadable midway."""
 
 
+class WrongInputError(InputError):
+    """Nothing in the input is a row, or its first rows all fail alike: the command is wrong, not the data."""
+
+
 class OutputError(LongCLIPError):
     """The output cannot be opened, written or renamed."""
 
@@ -67,7 +71,7 @@ class Reason(StrEnum):
     NESTED_TOO_DEEPLY = "line: nested too deeply"
     NO_IMAGE_FIELD = "image: no field"
     NOT_A_PATH = "image: not a path"
-    NOT_ONE_PATH = "image: not one path"
+    NO_IMAGES = "image: an empty list"
     NOT_PIXELS = "image: not an array of pixels"
     DATA_URI = "image: data: URIs are not read"
     URL = "image: URLs are not read"
@@ -85,6 +89,8 @@ class Reason(StrEnum):
     NO_TEXT_FIELD = "text: no field"
     NOT_A_STRING = "text: not a string"
     BLANK_TEXT = "text: blank"
+    NO_TEXTS = "text: an empty list"
+    SEVERAL_OF_BOTH = "row: several images and several texts"
     OUT_OF_MEMORY = "row: out of memory"
     UNEXPECTED = "row: unexpected error"
     NOT_A_NUMBER = "score: the network gave no number; try --precision fp32"
@@ -109,21 +115,24 @@ class RowError(LongCLIPError):
     def __init__(self, reason: Reason, detail: str = "", *, message: str | None = None) -> None:
         super().__init__(message or (f"{reason}: {detail}" if detail else str(reason)))
         self.reason = reason
+        self.missing: str | None = None  # the key of the field that the row lacks
 
     @classmethod
     def missing_field(cls, reason: Reason, key: str) -> RowError:
         """Return the error of a row without the field `key`."""
-        return cls(reason, message=f"{reason} '{key}'")
+        error = cls(reason, message=f"{reason} '{key}'")
+        error.missing = key
+        return error
 
     @classmethod
-    def of_line(cls, reason: Reason, number: int, detail: str) -> RowError:
-        """Return the error of the line `number`, which is not a row."""
-        return cls(reason, message=f"{reason}: {detail}".replace("line:", f"line {number}:", 1))
+    def of_line(cls, reason: Reason, number: int, detail: str, unit: str = "line") -> RowError:
+        """Return the error of the line, or other `unit` of its format, `number`, which is not a row."""
+        return cls(reason, message=f"{reason}: {detail}".replace("line:", f"{unit} {number}:", 1))
 
     @classmethod
     def from_message(cls, message: str) -> RowError | None:
         """Return the error that has this message, or `None` if no error has."""
-        unnumbered = re.sub(r"^line \d+:", "line:", message)
+        unnumbered = re.sub(r"^[a-z]+ \d+:", "line:", message)
         reasons = [reason for reason in Reason if unnumbered.startswith(reason)]
         return cls(max(reasons, key=len), message=message) if reasons else None
 

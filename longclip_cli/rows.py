@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
+from statistics import fmean
 from typing import Any, Literal, TypeAlias
 
 from longclip_cli.errors import LongCLIPError, Reason, RowError, quote
@@ -69,7 +70,7 @@ class Row:
 
     `number` counts from 1, as messages name the row. `origin` is what its format needs to write the row again; no
     other code looks inside. `offset` counts the bytes of the input up to the row's end, 0 if it is not known, and
-    `size` the bytes that the row holds in memory. `part` is the input's place among those of the run, from 0.
+    `size` the bytes that the row holds in memory.
     `is_terminated` is false for a last line without a line end, which may have been cut.
     """
 
@@ -78,7 +79,6 @@ class Row:
     origin: Any = None
     offset: int = 0
     size: int = 0
-    part: int = 0
     is_terminated: bool = True
 
 
@@ -127,6 +127,29 @@ def text_of(value: object, name: str) -> str:
     if not value.strip():
         raise RowError(Reason.BLANK_TEXT, f"'{name}'")
     return value
+
+
+def error_of(result: Result) -> RowError | None:
+    """Return why a row has failed; `None` if all its scores are there. For a list the message names the elements."""
+    if not isinstance(result, tuple):
+        return result if isinstance(result, RowError) else None
+    errors = [(index, score) for index, score in enumerate(result) if isinstance(score, RowError)]
+    if not errors:
+        return None
+    return RowError(errors[0][1].reason, message="; ".join(f"[{index}] {error}" for index, error in errors))
+
+
+def row_result(scores: tuple[Score, ...], inputs: RowInputs | RowError) -> Result:
+    """Return the result of a row whose pairs have these scores. If one of them failed, a reduced result has failed."""
+    reduce = None if isinstance(inputs, RowError) else inputs.reduce
+    if reduce is None:
+        return scores[0]
+    if reduce == "none":
+        return scores
+    whole = [score for score in scores if not isinstance(score, RowError)]
+    if len(whole) < len(scores):
+        return error_of(scores) or RowError(Reason.UNEXPECTED)
+    return {"mean": fmean, "min": min, "max": max}[reduce](whole)
 
 
 def kind_of(value: object) -> str:

@@ -14,7 +14,7 @@ import typer
 from longclip_cli.cli.options import GroupedCommand, from_values, with_options
 from longclip_cli.errors import Interrupted, LongCLIPError, ReaderGoneError, Reason, UsageError
 from longclip_cli.jobs.run import Outcome
-from longclip_cli.jobs.score_file import score_file
+from longclip_cli.jobs.score_inputs import score_inputs
 from longclip_cli.options import ScoreOptions, ScoringOptions
 from longclip_cli.reporting.messages import MessageHandler, complain
 from longclip_cli.reporting.progress import NoProgress, Progress
@@ -35,11 +35,11 @@ def print_version(wanted: bool) -> None:
 @with_options(ScoringOptions, ScoreOptions)
 def score(
     context: typer.Context,
-    input: Annotated[
-        str | None,
+    inputs: Annotated[
+        list[str] | None,
         typer.Argument(
-            metavar="INPUT",
-            help="JSONL file, an image path and a text in each row; .gz .bz2 .xz .zst are decompressed; - is stdin.",
+            metavar="INPUT...",
+            help="Files of JSONL or JSON arrays, or folders of them; .gz .bz2 .xz .zst are decompressed; - is stdin.",
         ),
     ] = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
@@ -60,7 +60,7 @@ def score(
     Exit status: 0 every row was scored, 1 the run could not start or continue, 2 wrong usage,
     3 complete, but some rows carry an error.
     """
-    if input is None and sys.stdin is not None and sys.stdin.isatty():
+    if not inputs and sys.stdin is not None and sys.stdin.isatty():
         typer.echo(context.get_help(), err=True)
         raise typer.Exit(UsageError.exit_status)
     if not sys.warnoptions:  # warnings of libraries are for those who ask for them
@@ -74,8 +74,8 @@ def score(
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
         scoring = from_values(ScoringOptions, values)
-        source = ScoreOptions.input if input is None else input
-        options = from_values(ScoreOptions, values, input=source, scoring=scoring)
+        sources = tuple(inputs) if inputs else ScoreOptions.inputs
+        options = from_values(ScoreOptions, values, inputs=sources, scoring=scoring)
     except UsageError as error:
         complain(error)
         raise typer.Exit(error.exit_status) from error
@@ -86,7 +86,7 @@ def run(options: ScoreOptions, *, quiet: bool) -> int:
     """Run the command and return its exit status."""
     logging.basicConfig(handlers=[MessageHandler()], level=logging.ERROR)
     logging.getLogger("longclip_cli").setLevel(logging.WARNING)
-    outcome = score_file(options, NoProgress() if quiet else Progress())
+    outcome = score_inputs(options, NoProgress() if quiet else Progress())
     print_outcome(outcome, options, quiet=quiet)
     return outcome.exit_status
 
@@ -101,6 +101,9 @@ def print_outcome(outcome: Outcome, options: ScoreOptions, *, quiet: bool) -> No
         complain(f"unexpected error; please report it: {error!r}")
     elif error:
         complain(error)
+    for failed in summary.failed_inputs:
+        if not error:
+            complain(f"failed: {failed.error}")
     if earlier := outcome.earlier:
         if not quiet:
             counts = f"{earlier.rows} rows, {earlier.failed} of them failed"

@@ -19,7 +19,7 @@ MAGIC_NUMBERS = {
 TAR_MAGIC_OFFSET = 257
 CONVERSIONS = {
     "UTF-16 text": "convert it with iconv -f UTF-16 -t UTF-8",
-    "a JSON array": "convert it with jq -c '.[]'",
+    "a JSON array": "add --input-format json",
     "JSON over several lines": "convert it with jq -c .",
 }
 

@@ -17,11 +17,12 @@ from threading import Event
 from typing import Any, Protocol
 
 from longclip_cli.errors import InputError, RowError, UsageError
-from longclip_cli.formats.jsonl import SCORE_DECIMALS
+from longclip_cli.formats.inputs import InputFields
+from longclip_cli.formats.results import SCORE_DECIMALS
 from longclip_cli.options import DEFAULT_MODEL, ScoringOptions, available_cores, error_key
 from longclip_cli.pipeline.load import RowLoader
 from longclip_cli.pipeline.score import score_rows
-from longclip_cli.rows import Row, RowErrors, RowInputs, ScoredRow, image_reference, text_of
+from longclip_cli.rows import Result, Row, ScoredRow, error_of
 from longclip_cli.scorer import LongCLIPScorer
 from longclip_cli.stopwatch import Stopwatch
 
@@ -59,7 +60,7 @@ class LongCLIPEvaluator:
         self,
         storage: Storage,
         image_key: str = ScoringOptions.image_key,
-        text_key: str = ScoringOptions.text_key,
+        text_key: str = ScoringOptions.text_key[0],
         output_key: str = ScoringOptions.output_key,
         *,
         input_image_key: str | None = None,
@@ -67,22 +68,20 @@ class LongCLIPEvaluator:
     ) -> list[str]:
         """Score the storage's dataframe and write it back with the column `output_key`, whose name is returned.
 
-        A row that cannot be scored holds null there; only if there are such rows, a column with `_error` added to the
+        A row with a list of texts or images holds a list. A row that cannot be scored holds null there; only if there are such rows, a column with `_error` added to the
         name says why. `input_image_key` and `input_text_key` are what later DataFlow versions call the first two keys.
         Raises `InputError` if there are no such columns.
         """
         image_key, text_key = input_image_key or image_key, input_text_key or text_key
-        options = ScoringOptions(image_key=image_key, text_key=text_key, output_key=output_key)
+        options = ScoringOptions(image_key=image_key, text_key=(text_key,), output_key=output_key)
         dataframe = storage.read("dataframe")
         columns = list(dataframe.columns)
         if missing := [key for key in (image_key, text_key) if key not in columns]:
             raise InputError(f"no column {' and no column '.join(missing)}; there are {', '.join(map(str, columns))}")
         cells = zip(values_of(dataframe[image_key]), values_of(dataframe[text_key]), strict=True)
         results = [row.result for row in self._scored(cells, options)]
-        errors = [str(result) if isinstance(result, RowError) else None for result in results]
-        dataframe[output_key] = [
-            None if isinstance(result, RowError) else round(result, SCORE_DECIMALS) for result in results
-        ]
+        errors = [str(error) if (error := error_of(result)) else None for result in results]
+        dataframe[output_key] = [cell_of(result) for result in results]
         if any(errors):
             dataframe[error_key(output_key)] = errors
         elif error_key(output_key) in columns:
@@ -93,7 +92,8 @@ class LongCLIPEvaluator:
     def _scored(self, pairs: Iterable[tuple[Any, Any]], options: ScoringOptions) -> Iterator[ScoredRow]:
         sizes = self._scorer.model.sizes
         load = RowLoader(options, image_size=sizes.image_size, context_length=sizes.context_length)
-        rows = (to_row(number, image, text, options) for number, (image, text) in enumerate(pairs, 1))
+        fields = InputFields(options)
+        rows = (to_row(number, image, text, options, fields) for number, (image, text) in enumerate(pairs, 1))
         for scored in score_rows(
             rows,
             load,
@@ -107,14 +107,17 @@ class LongCLIPEvaluator:
             yield from scored
 
 
-def to_row(number: int, image: Any, text: Any, options: ScoringOptions) -> Row:
+def to_row(number: int, image: Any, text: Any, options: ScoringOptions, fields: InputFields) -> Row:
     """Return the row of two cells of a dataframe."""
-    try:
-        with RowErrors():
-            inputs = RowInputs(image_reference(plain(image), options.image_key), text_of(plain(text), options.text_key))
-    except RowError as error:
-        return Row(number, error.with_traceback(None))
-    return Row(number, inputs, size=2 * len(inputs.text))
+    inputs = fields.find({options.image_key: plain(image), options.text_key[0]: plain(text)})
+    return Row(number, inputs, size=2 * len(text) if isinstance(text, str) else 0)
+
+
+def cell_of(result: Result) -> float | list[float | None] | None:
+    """Return the cell of a result, with `None` for each score that is missing."""
+    if isinstance(result, tuple):
+        return [None if isinstance(score, RowError) else round(score, SCORE_DECIMALS) for score in result]
+    return None if isinstance(result, RowError) else round(result, SCORE_DECIMALS)
 
 
 def values_of(column: Any) -> Iterable[Any]:

@@ -2,38 +2,35 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from longclip_cli.errors import OutputError, UsageError
+from longclip_cli.jobs.plan import Part
 from longclip_cli.options import STANDARD_STREAM, ScoreOptions
-from longclip_cli.storage.compression import DECOMPRESSORS
 from longclip_cli.storage.files import file_keys
 from longclip_cli.storage.side_files import side_files
 from longclip_cli.storage.source import Input
 from longclip_cli.storage.streams import STDOUT, descriptor_of, is_inherited
 
 
-def check_output(options: ScoreOptions, source: Input) -> None:
-    """Check the output and the summary before anything is written.
+def check_output(options: ScoreOptions, part: Part, source: Input) -> None:
+    """Check the output of an input and the summary before anything is written.
 
     Raise `OutputError` if one cannot be written, `UsageError` if it is the input or is written twice, or if the output
     cannot be resumed as the options say.
     """
-    path, summary = options.output, options.summary
-    if Path(path).suffix.lower() in DECOMPRESSORS:
-        raise UsageError(f"-o {path}: output is not compressed; write to standard output and pipe it to a compressor")
-    if path != STANDARD_STREAM and (Path(path).is_dir() or path.endswith(os.sep)):
+    path, summary = part.output, options.summary
+    if path != STANDARD_STREAM and Path(path).is_dir():
         raise OutputError(f"cannot write {path}: it is a folder")
     if summary and summary.is_dir():
         raise OutputError(f"cannot write the summary {summary}: it is a folder")
-    files = side_files(path)
+    files = side_files(path, part.place)
     if options.resume and not files:
         raise UsageError(f"--resume needs an output file, not {path}; give one with -o")
     own_name = "standard output" if path == STANDARD_STREAM else path
     outputs = {own_name: destination(path)} | {str(file): file for file in files or ()}
     for name, target in outputs.items():
-        check_target("-o", name, target, source)
+        check_target("-o", name, target, source, may_make_folder=part.place is not None)
         if summary and file_keys(destination(summary)) & file_keys(target):
             what = "the output" if name == own_name else "the output's file"
             raise UsageError(f"--summary would overwrite {what} {name}; give it another file")
@@ -41,9 +38,11 @@ def check_output(options: ScoreOptions, source: Input) -> None:
         check_target("--summary", str(summary), destination(summary), source)
 
 
-def check_target(option: str, name: str, target: Path | int, source: Input) -> None:
+def check_target(
+    option: str, name: str, target: Path | int, source: Input, *, may_make_folder: bool = False
+) -> None:
     """Raise `OutputError` if a path or descriptor cannot be written, `UsageError` if it is the input."""
-    if isinstance(target, Path) and not target.absolute().parent.is_dir():
+    if isinstance(target, Path) and not may_make_folder and not target.absolute().parent.is_dir():
         raise OutputError(f"cannot write {name}: no such folder")
     if isinstance(target, int) and not is_inherited(target):
         raise OutputError(f"cannot write {name}: it is closed; give a file with {option}")

@@ -11,10 +11,12 @@ from longclip_cli.stopwatch import LOADING
 
 
 def find_model(run: Run) -> ModelInUse:
-    """Return the model that the options name, downloaded if it is not cached; once in a run.
+    """Return the model that the options name, downloaded if it is not cached; found once in a run.
 
     So what is recorded is what is loaded. A device that does not exist is noticed before a download.
     """
+    if run.summary.model:
+        return run.summary.model
     options, scoring = run.options, run.options.scoring
     with run.summary.stopwatch.measure(LOADING):
         from longclip_cli.checkpoints.find import find_checkpoint
@@ -29,9 +31,12 @@ def find_model(run: Run) -> ModelInUse:
     return run.summary.model
 
 
-def scored_rows(run: Run, rows: Rows, model: ModelInUse) -> Generator[list[ScoredRow]]:
-    """Load the model, then return a generator of these rows with their scores, a chunk at a time."""
-    options = run.options
+def scored_rows(run: Run, rows: Rows, done: int) -> Generator[list[ScoredRow]]:
+    """Load the model, then return a generator of these rows with their scores, a chunk at a time.
+
+    `done` bytes of the inputs need not be scored.
+    """
+    options, model = run.options, find_model(run)
     with run.summary.stopwatch.measure(LOADING):
         from longclip_cli.pipeline.load import RowLoader
         from longclip_cli.pipeline.score import score_rows
@@ -42,7 +47,7 @@ def scored_rows(run: Run, rows: Rows, model: ModelInUse) -> Generator[list[Score
         )
         sizes = scorer.model.sizes
         load = RowLoader(options.scoring, image_size=sizes.image_size, context_length=sizes.context_length)
-    run.progress.start(run.source.size, run.summary.kept_offset)
+    run.progress.start(run.plan.size, done)
     return score_rows(
         rows,
         load,
@@ -50,6 +55,6 @@ def scored_rows(run: Run, rows: Rows, model: ModelInUse) -> Generator[list[Score
         run.summary.stopwatch,
         workers=options.workers,
         prefetch=options.prefetch,
-        is_live=run.source.is_live,
+        is_live=run.plan.size is None,
         stop=run.stop.requested,
     )

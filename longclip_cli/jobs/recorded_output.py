@@ -15,23 +15,29 @@ from longclip_cli.jobs.run_record import Completion, Prefix, PrefixHash, RunReco
 from longclip_cli.stopwatch import now
 from longclip_cli.storage.files import output_errors
 from longclip_cli.storage.side_files import refused
-from longclip_cli.storage.target import Output
+from longclip_cli.storage.target import Output, WriteFile
 
 SECONDS_BETWEEN_RECORDS = 10  # rows of so many seconds before a kill are kept without comparing their hash
 log = logging.getLogger(__name__)
 
 
 class RecordedOutput:
-    """An output and its run record, which says how far the run is. A stream has no record."""
+    """An output and its run record, which says how far the run is. A stream has no record.
 
-    def __init__(self, output: Output) -> None:
+    With `follows_input`, an output whose input has grown is continued. That needs rows in it that can be compared.
+    """
+
+    def __init__(self, output: Output, *, follows_input: bool = False) -> None:
         self._output = output
+        self._follows_input = follows_input
+        self.has_grown = False  # the input, since the rows here were written
         self._files = output.files
         self._record: RunRecord | None = None  # while rows are written
         self._written = PrefixHash()
         self._next_record = 0.0
         self._is_resumed = False
-        self._has_begun = False
+        self._is_dropped = False  # the line given last
+        self.has_begun = False
 
     def __enter__(self) -> Self:
         """Open the output. Raise `OutputError` if another run is writing it, or a side file is not a run's."""
@@ -57,6 +63,11 @@ class RecordedOutput:
             self._output.__exit__(*exception)
 
     @property
+    def is_file(self) -> bool:
+        """Whether the output is a file, which belongs to one input; a stream may be shared by several."""
+        return self._files is not None
+
+    @property
     def can_resume(self) -> bool:
         """Whether an earlier run has left rows here, complete or not."""
         return self._has_rows() or (self._files is not None and self._files.target.exists())
@@ -68,7 +79,7 @@ class RecordedOutput:
     @property
     def partial(self) -> Path | None:
         """The file with the rows that this run has left and `--resume` continues; `None` if there is none."""
-        partial = self._files.partial if self._files and self._has_begun else None
+        partial = self._files.partial if self._files and self.has_begun else None
         return partial if partial and partial.exists() else None
 
     def completion(self, record: RunRecord) -> Completion | None:
@@ -82,21 +93,42 @@ class RecordedOutput:
         if not recorded:
             log.warning("%s exists without its run record %s; scoring all rows", self._output.path, files.record)
             return None
+        if not self._is_as_written(recorded.completion):
+            return None
         was, now = recorded.compared["input"], record.compared["input"]
-        if was != now:
-            log.warning("%s was scored from %s, not %s; scoring all rows", self._output.path, was, now)
-        if was != now or not recorded.completion:
-            return None
-        size, size_written = files.target.stat().st_size, recorded.completion.size
-        if size != size_written:
-            log.warning("%s has %d bytes, not %d as written; scoring all rows", self._output.path, size, size_written)
-            return None
-        if differences := recorded.differences(record):
+        if was == now and (differences := recorded.differences(record)):
             raise OutputError(
                 f"{self._output.path} is the complete output of a different run: {'; '.join(differences)}. "
                 "To score all rows, remove --resume"
             )
-        return recorded.completion
+        if was == now:
+            return recorded.completion
+        if self._follows_input and recorded.has_grown(record) and not recorded.differences(record, ignored=["input"]):
+            self._reopen(recorded)
+        else:
+            log.warning("%s was scored from %s, not %s; scoring all rows", self._output.path, was, now)
+        return None
+
+    def _is_as_written(self, completion: Completion | None) -> bool:
+        """Return whether the output is complete and has not changed since."""
+        if not self._files or not completion:
+            return False
+        status = self._files.target.stat()
+        if status.st_size != completion.size:
+            problem = f"has {status.st_size} bytes, not {completion.size} as written"
+        elif completion.time not in (None, status.st_mtime_ns):
+            problem = "has changed since it was written"
+        else:
+            return True
+        log.warning("%s %s; scoring all rows", self._output.path, problem)
+        return False
+
+    def _reopen(self, recorded: RunRecord) -> None:
+        """Turn the complete output into the partial one of an interrupted run."""
+        assert self._files, "what is complete is a file"
+        self._output.reopen()
+        with output_errors(self._output.name):
+            write_record(self._files.record, replace(recorded, end=None, prefix=None, completion=None))
 
     def kept_lines(self, record: RunRecord) -> Iterator[bytes]:
         """Yield the whole lines that an interrupted run has left; `begin` then continues after them.
@@ -108,16 +140,31 @@ class RecordedOutput:
         recorded = read_record(files.record)
         if not recorded:
             raise OutputError(f"cannot resume {files.partial}: the record of its run, {files.record}, is unreadable")
-        if differences := recorded.differences(record):
+        self.has_grown = self._follows_input and recorded.has_grown(record)
+        if differences := recorded.differences(record, ignored=["input"] if self.has_grown else ()):
             raise OutputError(
                 f"cannot resume {files.partial}: it is from a different run: {'; '.join(differences)}. "
                 "Use the same input and options. To score all rows, remove --resume"
             )
         self._is_resumed = True
         for line in self._output.kept_lines():
+            yield line
+            if self._is_dropped:
+                self._is_dropped = False
+                self._output.drop_line(line)
+                continue
             self._written.add(line)
             self._compare(recorded.prefix, len(line))
-            yield line
+
+    def drop_line(self) -> None:
+        """Do not keep the line that `kept_lines` has given last."""
+        self._is_dropped = True
+
+    def restart(self) -> None:
+        """Keep none of the lines."""
+        self._written = PrefixHash()
+        self._is_resumed = False
+        self._output.keep_nothing()
 
     def _compare(self, prefix: Prefix | None, added: int) -> None:
         """Raise `OutputError` if the rows kept so far, with the last of `added` bytes, differ from the prefix.
@@ -140,7 +187,7 @@ class RecordedOutput:
         self._record = record if self._files else None
         self._write_record()
         self._next_record = monotonic() + SECONDS_BETWEEN_RECORDS
-        self._has_begun = True
+        self.has_begun = True
 
     def write(self, content: bytes) -> None:
         """Write whole rows and, from time to time, their hash to the record."""
@@ -158,10 +205,13 @@ class RecordedOutput:
                 record = replace(self._record, prefix=self._written.prefix, **changes)
                 write_record(self._files.record, record)
 
-    def complete(self, rows: int, failed: int) -> None:
-        """Make the output final, once it is safely on the disk."""
+    def complete(self, rows: int, failed: int, write: WriteFile | None = None) -> None:
+        """Make the output final, once it is safely on the disk. `write` gives its content if that is not the rows."""
         self._output.flush()
-        self._write_record(end=now(), completion=Completion(rows, failed, self._written.size))
+        if finished := self._output.finished_file(write):
+            with output_errors(self._output.name):
+                status = finished.stat()
+            self._write_record(end=now(), completion=Completion(rows, failed, status.st_size, status.st_mtime_ns))
         self._record = None  # it is final
         self._output.complete()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from longclip_cli.options import ScoringOptions
 from longclip_cli.reporting.summary import ModelInUse
 from longclip_cli.storage.files import is_regular, write_whole
+from longclip_cli.storage.source import Input
 from longclip_cli.version import __version__
 
 OUTPUT_FORMAT = 2  # raise it when rows come to look different
@@ -22,11 +23,12 @@ KEYS_OF_THE_MODEL = {"model_hash", "precision"}
 
 @dataclass(frozen=True)
 class Completion:
-    """Counts of a complete run, and the size of its output in bytes."""
+    """Counts of a complete run, and the size of its output in bytes and time of change in ns, if it is known."""
 
     rows: int
     failed: int
     size: int
+    time: int | None = None
 
 
 @dataclass(frozen=True)
@@ -66,16 +68,25 @@ class RunRecord:
     compared: Mapping[str, str]
     start: str
     model: str  # as the command names it
+    input_file: str | None = None
+    input_size: int | None = None  # in bytes
     model_file: str | None = None
     device: str | None = None
     end: str | None = None
     prefix: Prefix | None = None
     completion: Completion | None = None
 
-    def differences(self, other: RunRecord) -> list[str]:
+    def has_grown(self, other: RunRecord) -> bool:
+        """Return whether another run has the same input file, which has become larger since this one."""
+        is_same = self.input_file is not None and self.input_file == other.input_file
+        return is_same and self.input_size is not None and (other.input_size or 0) > self.input_size
+
+    def differences(self, other: RunRecord, *, ignored: Container[str] = ()) -> list[str]:
         """Return what differs in another run, one text each."""
         added = other.compared.keys() - self.compared.keys() - KEYS_OF_THE_MODEL
-        names = [name for name in self.compared if self.compared[name] != other.compared.get(name)]
+        names = [
+            name for name in self.compared if name not in ignored and self.compared[name] != other.compared.get(name)
+        ]
         return [self._difference(other, name) for name in [*names, *sorted(added)]]
 
     def _difference(self, other: RunRecord, name: str) -> str:
@@ -85,8 +96,8 @@ class RunRecord:
         return f"its {name.replace('_', ' ')} was {was}, not {now}"
 
 
-def describe_run(scoring: ScoringOptions, identity: str, start: str, model: ModelInUse | None) -> RunRecord:
-    """Return the record of a run on the input `identity` that began at `start`.
+def describe_run(scoring: ScoringOptions, source: Input, start: str, model: ModelInUse | None) -> RunRecord:
+    """Return the record of a run on the input `source` that began at `start`.
 
     `model` is `None` if no row needs it.
     """
@@ -98,18 +109,20 @@ def describe_run(scoring: ScoringOptions, identity: str, start: str, model: Mode
     }
     values = {item.name: getattr(scoring, item.name) for item in fields(scoring)} | resolved
     compared = {
-        "input": identity,
+        "input": source.identity,
         **{name: as_text(value) for name, value in values.items() if name not in resolved or value is not None},
         **({"model_hash": model.fingerprint} if model else {}),
         "output_format": str(OUTPUT_FORMAT),
         "version": __version__,
     }
-    record = RunRecord(compared, start, scoring.model)
+    record = RunRecord(compared, start, scoring.model, source.path, source.size)
     return replace(record, model_file=model.file, device=model.device) if model else record
 
 
 def as_text(value: object) -> str:
     """Return the value of an option for people."""
+    if isinstance(value, tuple):
+        return ", ".join(value) or "none"
     words = {None: "none", False: "off", True: "on"}
     return words[value] if value is None or isinstance(value, bool) else str(value)
 

@@ -6,11 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
 
-from longclip_cli.errors import InputError, RowError, TooManyFailuresError, quote
-from longclip_cli.formats.jsonl import content_of, field_names, read_rows
+from longclip_cli.errors import InputError, RowError, WrongInputError, quote
+from longclip_cli.formats.selectors import nearest_path, paths_of
 from longclip_cli.formats.sniffing import seems_to_be
+from longclip_cli.jobs.part import OpenPart
+from longclip_cli.jobs.run import Run
 from longclip_cli.options import ScoringOptions
-from longclip_cli.rows import Mark, Row, Rows, ScoredRow
+from longclip_cli.rows import Mark, Row, Rows, ScoredRow, error_of
 from longclip_cli.storage.source import Input
 
 ALIKE_FROM_START = 100  # if so many first rows fail for the same reason, the command is wrong and not the data
@@ -30,9 +32,8 @@ class Start:
         return chain(self.rows, self.rest)
 
 
-def read_start(source: Input, options: ScoringOptions) -> Start:
-    """Return an input whose first rows are read, as far as they have arrived."""
-    rows = read_rows(source, options)
+def read_start(source: Input, rows: Rows) -> Start:
+    """Return the rows of an input, the first of which are read, as far as they have arrived."""
     start: list[Row] = []
     size = 0
     while len(start) < ALIKE_FROM_START and size < START_BYTES and source.has_arrived():
@@ -66,14 +67,17 @@ def failed_rows(rows: Iterable[Row], options: ScoringOptions) -> list[ScoredRow]
         try:
             if isinstance(row.inputs, RowError):
                 raise row.inputs
-            find_image(row.inputs.image, options)
+            for image in row.inputs.images:
+                if isinstance(image, RowError):
+                    raise image
+                find_image(image, options)
         except RowError as error:
             failed.append(ScoredRow(row, error.with_traceback(None)))
     return failed
 
 
-def check_start(start: Start, failed: list[ScoredRow], source: Input) -> None:
-    """Raise `InputError` if no line of the input is a row, `TooManyFailuresError` if all first rows fail alike.
+def check_start(run: Run, opened: OpenPart, start: Start, failed: list[ScoredRow]) -> None:
+    """Raise `WrongInputError` if nothing in the input is a row, or if all first rows fail alike.
 
     `failed` are those of the first rows that fail.
     """
@@ -81,20 +85,26 @@ def check_start(start: Start, failed: list[ScoredRow], source: Input) -> None:
         return
     reasons = {row.result.reason for row in failed if isinstance(row.result, RowError)}
     if start.is_whole and all(reason.is_not_a_row for reason in reasons):
-        raise no_row(source, b"".join(map(content_of, start.rows)))
-    if len(start.rows) >= ALIKE_FROM_START and len(reasons) == 1:
-        raise all_alike(len(failed), failed[0], source)
+        raise no_row(opened, b"".join(map(opened.find_format().content_of, start.rows)))
+    if run.options.max_errors is None and len(start.rows) >= ALIKE_FROM_START and len(reasons) == 1:
+        raise all_alike(len(failed), failed[0], opened)
 
 
-def all_alike(count: int, first: ScoredRow, source: Input) -> TooManyFailuresError:
+def all_alike(count: int, first: ScoredRow, opened: OpenPart) -> WrongInputError:
     """Return the error of an input whose first `count` rows failed for the same reason as its first."""
-    if names := field_names(first.row):
-        advice = f"fields in the row: {quote(', '.join(names))} (see --image-key, --text-key, --image-root)"
+    source, read = opened.source, opened.find_format()
+    error = error_of(first.result)
+    assert error, "the row has failed"
+    if paths := paths_of(read.fields_of(first.row)):
+        nearest = nearest_path(error.missing, paths) if error.missing else None
+        advice = f"did you mean {nearest}? " if nearest else ""
+        advice += f"fields in the row: {quote(', '.join(paths))} (see --image-key, --text-key, --image-root)"
     else:
-        advice = f"{source.name} {seems_to_be(content_of(first.row))}"
-    return TooManyFailuresError(f"stopped: the first {count} rows failed for the same reason: {first.result}; {advice}")
+        advice = f"{source.name} {seems_to_be(read.content_of(first.row))}"
+    where = f"{source.name}: " if source.path else ""
+    return WrongInputError(f"{where}stopped: the first {count} rows failed for the same reason: {error}; {advice}")
 
 
-def no_row(source: Input, content: bytes) -> InputError:
+def no_row(opened: OpenPart, content: bytes) -> WrongInputError:
     """Return the error of an input that begins with `content` and has no row."""
-    return InputError(f"{source.name}: no line is a JSON object; it {seems_to_be(content)}")
+    return WrongInputError(f"{opened.source.name}: no line is a JSON object; it {seems_to_be(content)}")

@@ -35,7 +35,12 @@ class EncoderInput(Generic[Content]):
 
 @dataclass(eq=False, slots=True)
 class ImageInput(EncoderInput[Tensor]):
-    """An image, whose content is its pixel values, `[3, n, n]` uint8."""
+    """An image, whose content is its pixel values, `[3, n, n]` uint8.
+
+    `is_rotated` says that its EXIF orientation asks for a rotation that was not applied.
+    """
+
+    is_rotated: bool = False
 
 
 @dataclass(eq=False, slots=True)

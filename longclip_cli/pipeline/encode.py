@@ -19,7 +19,7 @@ from longclip_cli.models.device import is_out_of_memory, out_of_memory
 from longclip_cli.pipeline.batches import CPU_LIMITS, GPU_LIMITS, TextGroup, chunks, text_batches
 from longclip_cli.pipeline.cache import EncoderInput, ImageInput, TextInput
 from longclip_cli.pipeline.load import Pair
-from longclip_cli.rows import Result
+from longclip_cli.rows import Score
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class PendingScores:
     cosines: Tensor  # [N] float32, on the CPU once `ready` has happened
     ready: torch.cuda.Event | None
 
-    def wait(self) -> list[Result]:
+    def wait(self) -> list[Score]:
         """Return the scores, each `(cosine + 1) / 2` in [0, 1], or an error where the network gave no number."""
         if self.ready:
             self.ready.synchronize()

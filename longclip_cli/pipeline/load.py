@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import starmap
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,13 +17,15 @@ from longclip_cli.models.tokenizer import byte_pair_encoder, tokenize
 from longclip_cli.options import ScoringOptions
 from longclip_cli.pipeline.budget import MemoryBudget
 from longclip_cli.pipeline.cache import ImageInput, Memory, TextInput
+from longclip_cli.pipeline.data_uris import decode_data_uri
 from longclip_cli.pipeline.image_formats import configure_pillow
-from longclip_cli.pipeline.images import FileVersion, Reserve, check_regular_file, load_image
-from longclip_cli.rows import Row, RowErrors
+from longclip_cli.pipeline.images import Reserve, check_regular_file, load_image
+from longclip_cli.rows import EncodedImage, ImageReference, Row, RowErrors
 
 REMEMBERED = 4096  # images, and as many texts: about 5 KB each
 
 Loaded = TypeVar("Loaded")
+Reference = TypeVar("Reference")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,26 +38,49 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class LoadedRow:
-    """A row with what is to be scored, or with the error that says why it can't be."""
+    """A row with the pairs that are to be scored, or with the error that says why none can be.
+
+    An element of the pairs may be the error that says why that one can't be.
+    """
 
     row: Row
-    pair: Pair | RowError
+    pairs: tuple[Pair | RowError, ...] | RowError
 
 
 @dataclass(frozen=True, slots=True)
 class LoadingRow:
-    """A row whose image and text may still be loaded for an earlier row that shares them."""
+    """A row whose images and texts may still be loaded for an earlier row that shares them."""
 
     row: Row
-    image: Future[ImageInput]
-    text: Future[TextInput]
+    images: tuple[Future[ImageInput] | RowError, ...]
+    texts: tuple[Future[TextInput] | RowError, ...]
 
     def wait(self) -> LoadedRow:
-        """Return the row once both are loaded."""
-        try:
-            return LoadedRow(self.row, Pair(self.image.result(), self.text.result()))
-        except RowError as error:
-            return LoadedRow(self.row, error.with_traceback(None))
+        """Return the row once all are loaded."""
+        images, texts = list(map(settled, self.images)), list(map(settled, self.texts))
+        for alone in (images, texts):
+            if len(alone) == 1 and isinstance(alone[0], RowError):
+                return LoadedRow(self.row, alone[0])
+        count = max(len(images), len(texts))
+        pairs = zip(images * (count // len(images)), texts * (count // len(texts)), strict=True)
+        return LoadedRow(self.row, tuple(starmap(pair_of, pairs)))
+
+
+def settled(loading: Future[Loaded] | RowError) -> Loaded | RowError:
+    """Return what was loaded, once it is, or why it can't be. Raises a `LongCLIPError` for what ends the run."""
+    if isinstance(loading, RowError):
+        return loading
+    try:
+        return loading.result()
+    except RowError as error:
+        return error.with_traceback(None)
+
+
+def pair_of(image: ImageInput | RowError, text: TextInput | RowError) -> Pair | RowError:
+    """Return a pair, or the error of its image or its text."""
+    if isinstance(image, RowError):
+        return image
+    return text if isinstance(text, RowError) else Pair(image, text)
 
 
 class RowLoader:
@@ -80,30 +106,38 @@ class RowLoader:
         self._texts: Memory[TextInput] = Memory(REMEMBERED)
 
     def __call__(self, row: Row) -> LoadingRow | LoadedRow:
-        """Return the row with its image and text. Raises a `LongCLIPError` for what ends the run."""
+        """Return the row with its images and texts. Raises a `LongCLIPError` for what ends the run."""
         if isinstance(row.inputs, RowError):
             return LoadedRow(row, row.inputs)
+        texts = tuple(self._try(self._recall_text, text) for text in row.inputs.texts)
+        if all(map(has_failed, texts)):  # no image is decoded for nothing
+            return LoadingRow(row, (), texts).wait()
+        return LoadingRow(row, tuple(self._try(self._recall_image, image) for image in row.inputs.images), texts)
+
+    @staticmethod
+    def _try(recall: Callable[[Reference], Future[Loaded]], reference: Reference | RowError) -> Future[Loaded] | RowError:
+        if isinstance(reference, RowError):
+            return reference
         try:
-            path, version = find_image(row.inputs.image, self._options)
-            text = self._recall_text(row.inputs.text)
-            if text.done():
-                text.result()  # raises, before the image is decoded for nothing
-            return LoadingRow(row, self._recall_image(path, version), text)
+            return recall(reference)
         except RowError as error:
-            return LoadedRow(row, error.with_traceback(None))
+            return error.with_traceback(None)
 
-    def _recall_image(self, path: str, version: FileVersion) -> Future[ImageInput]:
+    def _recall_image(self, reference: ImageReference) -> Future[ImageInput]:
+        key, read = find_image(reference, self._options)
+
         def load(reserve: Reserve) -> ImageInput:
-            return ImageInput(load_image(Path(path), self._image_size, self._options, reserve=reserve))
+            image = load_image(read(), self._image_size, self._options, reserve=reserve)
+            return ImageInput(image.pixel_values, is_rotated=image.is_rotated)
 
-        return self._images.recall((path, version), lambda: self._attempt(load))
+        return self._images.recall(key, lambda: self._attempt(load))
 
     def _recall_text(self, text: str) -> Future[TextInput]:
         def load(_: Reserve) -> TextInput:
             return load_text(text, self._context_length)
 
         with RowErrors():
-            key = digest(text)
+            key = digest(text.encode("utf-8", "surrogatepass"))
         return self._texts.recall(key, lambda: self._attempt(load))
 
     def _attempt(self, load: Callable[[Reserve], Loaded]) -> Loaded:
@@ -118,14 +152,26 @@ class RowLoader:
                 return load(nullcontext)
 
 
-def find_image(reference: str, options: ScoringOptions) -> tuple[str, FileVersion]:
-    """Return the path of an image and the version of the file that is there now. Raises `RowError`.
+def has_failed(loading: Future[TextInput] | RowError) -> bool:
+    """Return whether it is known already that a text cannot be scored."""
+    return isinstance(loading, RowError) or (loading.done() and loading.exception() is not None)
 
-    Most rows of some inputs need no more than this, so it makes no `Path`, which would take half of its time.
+
+def find_image(
+    reference: ImageReference, options: ScoringOptions
+) -> tuple[Hashable, Callable[[], Path | EncodedImage]]:
+    """Return a key of an image, which changes when the image does, and what gives the image. Raises `RowError`.
+
+    Most rows of some inputs need no more than the key of a file, so it makes no `Path`, which would take half of its
+    time.
     """
     with RowErrors():
+        if isinstance(reference, EncodedImage):
+            return digest(reference.content), lambda: reference
+        if reference.startswith("data:"):
+            return digest(reference.encode("utf-8", "surrogatepass")), lambda: decode_data_uri(reference)
         path = os.path.join(options.image_root, reference)  # noqa: PTH118
-        return path, check_regular_file(path)
+        return (path, check_regular_file(path)), lambda: Path(path)
 
 
 def load_text(text: str, context_length: int) -> TextInput:
@@ -134,6 +180,6 @@ def load_text(text: str, context_length: int) -> TextInput:
     return TextInput(tokenized.ids, is_cut=tokenized.is_cut)
 
 
-def digest(text: str) -> bytes:
-    """Return a hash of 16 bytes that tells one text from another, however long they are."""
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+def digest(content: bytes) -> bytes:
+    """Return a hash of 16 bytes that tells one text or image from another, however long they are."""
+    return blake2b(content, digest_size=16).digest()

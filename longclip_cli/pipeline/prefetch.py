@@ -11,7 +11,7 @@ from contextlib import suppress
 from queue import Empty, Queue
 from typing import Literal, TypeAlias
 
-from longclip_cli.errors import InputError
+from longclip_cli.errors import InputError, RowError
 from longclip_cli.pipeline.budget import MemoryBudget
 from longclip_cli.pipeline.load import LoadedRow, LoadingRow
 from longclip_cli.rows import Mark, Row, Rows
@@ -37,7 +37,7 @@ class Prefetch:
     """Rows loaded by worker threads while the caller is busy with earlier ones.
 
     One thread reads `rows`, as many as `ahead` rows before the caller and as `budget` has room for: a row holds its
-    `size` and `pixel_bytes` there, until the caller releases it. `workers` threads load the rows. Once `stop` is set no
+    `size` and `pixel_bytes` for each image there, until the caller releases it. `workers` threads load the rows. Once `stop` is set no
     more rows are given. Closing it stops the threads, except that a reader which waits for its input is left to wait.
     """
 
@@ -110,7 +110,8 @@ class Prefetch:
         self._budget.release(sum(self._size(loaded.row) for loaded in rows))
 
     def _size(self, row: Row) -> int:
-        return row.size + self._pixel_bytes
+        images = 1 if isinstance(row.inputs, RowError) else len(row.inputs.images)
+        return row.size + self._pixel_bytes * images
 
     def _arrivals(self) -> Iterator[Arrival | Literal[Mark.PAUSE]]:
         """Yield the rows that are being loaded, and `PAUSE` where the next may take long."""

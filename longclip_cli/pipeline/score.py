@@ -10,7 +10,7 @@ from longclip_cli.errors import RowError
 from longclip_cli.pipeline.encode import Encoder, PendingScores
 from longclip_cli.pipeline.load import LoadedRow, Pair, RowLoader
 from longclip_cli.pipeline.prefetch import Prefetch
-from longclip_cli.rows import Result, Rows, ScoredRow
+from longclip_cli.rows import Rows, Score, ScoredRow, row_result
 from longclip_cli.stopwatch import Stopwatch
 
 
@@ -47,8 +47,7 @@ def score_rows(
         for chunk in loaded.chunks(encoder.batch_size, min(ahead, encoder.chunk_rows)):  # empty: no more for now
             if chunk:
                 with stopwatch.measure("model"):
-                    pairs = [row.pair for row in chunk if isinstance(row.pair, Pair)]
-                    in_flight.append((chunk, encoder.submit(pairs)))
+                    in_flight.append((chunk, encoder.submit(list(pairs_of(chunk)))))
             while len(in_flight) > (encoder.chunks_in_flight if chunk else 0):
                 submitted, pending = in_flight.popleft()
                 with stopwatch.measure("model"):
@@ -57,11 +56,22 @@ def score_rows(
                 loaded.release(submitted)
 
 
-def join(rows: Iterable[LoadedRow], scores: Iterable[Result]) -> Iterator[ScoredRow]:
-    """Yield rows with the scores of those that have no error."""
+def pairs_of(rows: Iterable[LoadedRow]) -> Iterator[Pair]:
+    """Yield the pairs of rows that can be scored."""
+    for loaded in rows:
+        if not isinstance(loaded.pairs, RowError):
+            yield from (pair for pair in loaded.pairs if isinstance(pair, Pair))
+
+
+def join(rows: Iterable[LoadedRow], scores: Iterable[Score]) -> Iterator[ScoredRow]:
+    """Yield rows with the scores of those of their pairs that have no error."""
     remaining = iter(scores)
     for loaded in rows:
-        if isinstance(loaded.pair, RowError):
-            yield ScoredRow(loaded.row, loaded.pair)
+        if isinstance(loaded.pairs, RowError):
+            yield ScoredRow(loaded.row, loaded.pairs)
         else:
-            yield ScoredRow(loaded.row, next(remaining), loaded.pair.text.is_cut)
+            scored = tuple(pair if isinstance(pair, RowError) else next(remaining) for pair in loaded.pairs)
+            whole = [pair for pair in loaded.pairs if isinstance(pair, Pair)]
+            texts_cut = len({id(pair.text) for pair in whole if pair.text.is_cut})
+            rotations = len({id(pair.image) for pair in whole if pair.image.is_rotated})
+            yield ScoredRow(loaded.row, row_result(scored, loaded.row.inputs), texts_cut, rotations)

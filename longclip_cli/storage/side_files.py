@@ -12,33 +12,52 @@ from longclip_cli.options import STANDARD_STREAM
 from longclip_cli.storage.files import is_regular, output_errors
 from longclip_cli.storage.streams import named_descriptor
 
+PARTIAL, NEW, LOCK, RECORD = SIDE_SUFFIXES = (".partial", ".partial.new", ".partial.lock", ".run.json")
+
 
 @dataclass(frozen=True)
 class SideFiles:
-    """Paths of the files beside the output `target`, which is not a link."""
+    """Paths of the files of a run beside the output `target`, which is not a link.
+
+    If the output is one of several in a folder, they are in `place`, under the output's name there.
+    """
 
     target: Path
+    place: Path | None = None
 
     @property
     def partial(self) -> Path:
         """The rows, until the run is complete."""
-        return self._beside(".partial")
+        return self._beside(PARTIAL)
+
+    @property
+    def new(self) -> Path:
+        """The finished file, while it is made from the partial one."""
+        return self._beside(NEW)
 
     @property
     def lock(self) -> Path:
         """An empty file that exists while a run is active."""
-        return self._beside(".partial.lock")
+        return self._beside(LOCK)
 
     @property
     def record(self) -> Path:
         """The run record."""
-        return self._beside(".run.json")
+        return self._beside(RECORD)
 
     def _beside(self, suffix: str) -> Path:
-        return self.target.with_name(self.target.name + suffix)
+        place = self.place or self.target
+        return place.with_name(place.name + suffix)
 
     def __iter__(self) -> Iterator[Path]:
-        return iter((self.partial, self.lock, self.record))
+        return iter((self.partial, self.new, self.lock, self.record))
+
+    def make_folders(self) -> None:
+        """Make the folders that the output and these files are in, if the output is one of several in a folder."""
+        if self.place:
+            for path in (self.target, self.place):
+                with output_errors(str(path.parent)):
+                    path.parent.mkdir(parents=True, exist_ok=True)
 
     def check_lock(self) -> None:
         """Raise `OutputError` if the lock's path holds something other than a lock."""
@@ -48,9 +67,9 @@ class SideFiles:
                 raise refused(self.lock, "it is not the lock of a run, which would be empty")
 
     def check(self) -> None:
-        """Raise `OutputError` if the path of the partial output or of the record holds something other than a file."""
-        check_regular(self.record)
-        check_regular(self.partial)
+        """Raise `OutputError` if the path of the record or of an unfinished output holds something other than a file."""
+        for path in (self.record, self.partial, self.new):
+            check_regular(path)
 
 
 def check_regular(path: Path) -> None:
@@ -64,11 +83,11 @@ def refused(path: Path, problem: str) -> OutputError:
     return OutputError(f"cannot write {path}: {problem}; move it away, or choose another output with -o")
 
 
-def side_files(path: str) -> SideFiles | None:
-    """Return the files beside the output `path`; `None` if it is a descriptor, a FIFO or a device.
+def side_files(path: str, place: Path | None = None) -> SideFiles | None:
+    """Return the files beside the output `path`, or at `place`; `None` if it is a descriptor, a FIFO or a device.
 
     If `path` is a link, they are beside the file that it leads to.
     """
     if path == STANDARD_STREAM or named_descriptor(path) or (Path(path).exists() and not Path(path).is_file()):
         return None
-    return SideFiles(Path(os.path.realpath(path)))
+    return SideFiles(Path(os.path.realpath(path)), place)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import select
 import stat
+import zlib
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,13 +17,16 @@ from longclip_cli.options import STANDARD_STREAM
 from longclip_cli.storage.compression import DECOMPRESSORS
 from longclip_cli.storage.streams import STDIN, descriptor_of, is_inherited
 
+UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError)  # what reading a file, compressed or not, may raise
+
 
 @dataclass(frozen=True)
 class Input:
     """An opened input.
 
     `file` holds the bytes on the disk, `stream` the decompressed ones. `size` is in bytes, `None` if it is not known
-    (a pipe). `identity` changes when the input does: a file's path, size and time of change.
+    (a pipe). `identity` changes when the input does: a file's path, size and time of change. `path` leads to a file
+    that can be opened again; it has no links.
     """
 
     name: str
@@ -29,11 +34,23 @@ class Input:
     stream: BinaryIO
     size: int | None
     identity: str
+    path: str | None = None
 
     @property
     def is_live(self) -> bool:
         """Whether reading may have to wait for a program that writes the input."""
         return self.size is None
+
+    def peek(self) -> bytes:
+        """Return the first bytes that will be read, at least one unless the input is empty; may wait for them.
+
+        Raise `InputError` if they cannot be read or decompressed.
+        """
+        try:
+            content: bytes = self.stream.peek()  # type: ignore[attr-defined]  # each kind of stream has it
+        except UNREADABLE as error:
+            raise InputError(f"{self.name}: unreadable from the start: {error}") from error
+        return content
 
     def has_arrived(self) -> bool:
         """Return whether reading would return at once, with content or the end."""
@@ -61,4 +78,5 @@ def open_input(path: str) -> Input:
         return Input(name, file, stream, None, f"{name}, a pipe")
     where = name if is_stdin else os.path.realpath(path)
     changed = datetime.fromtimestamp(status.st_mtime)
-    return Input(name, file, stream, status.st_size, f"{where} ({status.st_size} bytes, changed {changed})")
+    identity = f"{where} ({status.st_size} bytes, changed {changed})"
+    return Input(name, file, stream, status.st_size, identity, where if descriptor is None else None)

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import suppress
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from io import FileIO
-from typing import Self
+from pathlib import Path
+from typing import BinaryIO, Self
 
 from filelock import FileLock, Timeout
 
 from longclip_cli.errors import OutputError
 from longclip_cli.options import STANDARD_STREAM
-from longclip_cli.storage.files import output_errors
+from longclip_cli.storage.compression import COMPRESSORS, DECOMPRESSORS, compression_of
+from longclip_cli.storage.files import output_errors, whole_file
 from longclip_cli.storage.side_files import SideFiles, side_files
 from longclip_cli.storage.streams import STDOUT, descriptor_of
+
+
+WriteFile = Callable[[BinaryIO], None]  # writes the content of a finished file
 
 
 class Output:
@@ -41,6 +47,15 @@ class Output:
         """Yield nothing: what a stream has written cannot be read again."""
         return iter(())
 
+    def keep_nothing(self) -> None:
+        """Do nothing: a stream keeps nothing."""
+
+    def drop_line(self, line: bytes) -> None:
+        """Do nothing: a stream has no lines to drop."""
+
+    def reopen(self) -> None:
+        """Do nothing: a stream is never complete."""
+
     def begin(self) -> None:
         """Open the output."""
         with output_errors(self.name):
@@ -64,6 +79,9 @@ class Output:
     def flush(self) -> None:
         """Put what was written onto the disk; a stream has none."""
 
+    def finished_file(self, write: WriteFile | None) -> Path | None:
+        """Return the file that becomes the output; a stream has none."""
+
     def complete(self) -> None:
         """Make the output final; what a stream has written is final already."""
 
@@ -78,11 +96,15 @@ class OutputFile(Output):
         super().__init__(path)
         self.files: SideFiles = files
         self.name = str(files.partial)
-        self._lock = FileLock(files.lock)
+        # One thread locks it, and another one unlocks it.
+        self._lock = FileLock(files.lock, thread_local=False)
         self._kept: int | None = None  # bytes of the lines that `begin` leaves; `None` if it starts a new file
+        self._finished = files.partial
+        self._compression = compression_of(path)
 
     def __enter__(self) -> Self:
         """Lock the output. Raise `OutputError` if another process has locked it, or a side file is not a run's."""
+        self.files.make_folders()
         self.files.check_lock()
         with output_errors(self.name):
             try:
@@ -118,6 +140,24 @@ class OutputFile(Output):
                 self._kept += len(line)
                 yield line
 
+    def keep_nothing(self) -> None:
+        """Let `begin` start a new file."""
+        self._kept = None
+
+    def drop_line(self, line: bytes) -> None:
+        """Leave the last line that `kept_lines` has given out of what `begin` keeps."""
+        assert self._kept is not None, "kept_lines() comes first"
+        self._kept -= len(line)
+
+    def reopen(self) -> None:
+        """Make the complete output partial again, in a copy: it stays in its place until the new one is complete."""
+        with output_errors(self.name), whole_file(self.files.partial) as new, self.files.target.open("rb") as file:
+            content = DECOMPRESSORS[self._compression](file) if self._compression else file
+            with new.open("wb") as copy:
+                shutil.copyfileobj(content, copy)
+                copy.flush()
+                os.fsync(copy.fileno())
+
     def begin(self) -> None:
         """Open the partial file after the lines that are kept. If none are, replace it."""
         with output_errors(self.name):
@@ -134,10 +174,32 @@ class OutputFile(Output):
         with output_errors(self.name):
             os.fsync(self._file.fileno())
 
+    def finished_file(self, write: WriteFile | None) -> Path:
+        """Return the file that `complete` makes the output: the partial one or, if it is none yet, one made from it.
+
+        `write` gives its content; without it, that is the partial file's.
+        """
+        if write or self._compression:
+            with output_errors(self.name), self.files.new.open("wb") as file:
+                if self._compression:
+                    with closing(COMPRESSORS[self._compression](file)) as compressed:
+                        (write or self._copy_partial)(compressed)
+                elif write:
+                    write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            self._finished = self.files.new
+        return self._finished
+
+    def _copy_partial(self, file: BinaryIO) -> None:
+        with self.files.partial.open("rb") as partial:
+            shutil.copyfileobj(partial, file)
+
     def complete(self) -> None:
-        """Rename the partial file to its final name."""
+        """Rename the finished file to its final name."""
         with output_errors(self.name):
-            self.files.partial.replace(self.files.target)
+            self._finished.replace(self.files.target)
+            self.files.partial.unlink(missing_ok=True)
         with suppress(OSError):  # the output is complete, and some file systems refuse this for a folder
             folder = os.open(self.files.target.parent, os.O_RDONLY)
             try:
@@ -149,9 +211,13 @@ class OutputFile(Output):
         """Remove the partial file."""
         with output_errors(self.name):
             self.files.partial.unlink(missing_ok=True)
+            self.files.new.unlink(missing_ok=True)
 
 
-def open_output(path: str) -> Output:
-    """Return the output for a path: an open descriptor, a FIFO or a device is written directly, all else is a file."""
-    files = side_files(path)
+def open_output(path: str, place: Path | None = None) -> Output:
+    """Return the output for a path: an open descriptor, a FIFO or a device is written directly, all else is a file.
+
+    `place` is as in `SideFiles`.
+    """
+    files = side_files(path, place)
     return OutputFile(path, files) if files else Output(path)

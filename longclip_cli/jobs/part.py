@@ -1,0 +1,153 @@
+"""One input and its output while a run works on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import BinaryIO
+
+from longclip_cli.errors import InputError, LongCLIPError
+from longclip_cli.formats.detect import detect_format, output_format
+from longclip_cli.formats.format import Format
+from longclip_cli.formats.results import decode_result, encode_result
+from longclip_cli.jobs.plan import Part
+from longclip_cli.jobs.recorded_output import RecordedOutput
+from longclip_cli.jobs.run_record import Completion, RunRecord
+from longclip_cli.jobs.signals import Stop
+from longclip_cli.options import ScoringOptions
+from longclip_cli.reporting.counts import Counts
+from longclip_cli.rows import Mark, Result, Row, Rows, ScoredRow
+from longclip_cli.storage.source import Input, open_input
+from longclip_cli.storage.target import WriteFile
+
+MOST_SNIFFED = 4096
+WRITE_BYTES = 2**20  # of rows that are joined before they are written, at least
+
+
+class OpenPart:
+    """An input and its output, both open.
+
+    The thread that reads creates it. From its first row on it belongs to the thread that writes, but for `rows_read`,
+    `error` and `has_ended`, which the thread that reads sets in this order when the input has ended.
+    """
+
+    def __init__(self, part: Part, scoring: ScoringOptions, source: Input, output: RecordedOutput, stop: Stop) -> None:
+        self.part = part
+        self.source = source
+        self.output = output
+        self.counts = Counts()
+        self.format: Format | None = None  # once the first bytes are there
+        self.rows: Rows = iter(())  # those that are to be scored
+        self.record: RunRecord | None = None
+        self.earlier: Completion | None = None  # of a run that has left nothing to do
+        self.failed: list[ScoredRow] | None = None  # all rows, if none needs the model
+        self.rows_read = 0
+        self.error: LongCLIPError | None = None
+        self.has_ended = False
+        self.abandoned: LongCLIPError | None = None  # why the rest of the rows is not wanted
+        self.first_bytes = b""  # of the rows that were written, for messages
+        self._rows_taken = 0
+        self._scoring = scoring
+        self._stop = stop
+        # What cannot be read again has to be kept.
+        self._writes_rows = source.path is None or self._output_format == "jsonl"
+
+    @property
+    def _output_format(self) -> str:
+        return output_format(self.part.output, self.find_format())
+
+    def find_format(self) -> Format:
+        """Return the format of the input; may wait for its first bytes. Raise `InputError`."""
+        self.format = self.format or detect_format(self.source, self._scoring.input_format)
+        return self.format
+
+    def read(self) -> Rows:
+        """Yield the rows of the input, as many as are wanted. Raise `InputError`."""
+        wanted = self._scoring.limit
+        for row in self.find_format().read_rows(self.source, self._scoring):
+            yield row
+            if wanted and row is not Mark.PAUSE and (wanted := wanted - 1) == 0:
+                return
+
+    def restart(self) -> None:
+        """Read the input from its start again, and keep no row of the output."""
+        self.source.file.close()
+        self.source = open_input(self.part.input)
+        self.output.restart()
+        self.counts = Counts()
+
+    def rows_of(self, size: int) -> int:
+        """Return how many of the next `size` rows of the run are of this input, and count them.
+
+        An input has ended before the first row of the next one is given.
+        """
+        count = min(size, self.rows_read - self._rows_taken) if self.has_ended else size
+        self._rows_taken += count
+        return count
+
+    def encode(self, row: Row, result: Result) -> bytes:
+        """Return what the partial output holds of a row: a whole row or, if it can be read again, its result."""
+        key = self._scoring.output_key
+        return self.find_format().encode_line(row, key, result) if self._writes_rows else encode_result(key, result)
+
+    def write(self, scored: Sequence[ScoredRow]) -> None:
+        """Write and count some rows. Raise `OutputError`."""
+        assert self.record, "the part is prepared"
+        if not self.output.has_begun:
+            self.output.begin(self.record)
+        self.first_bytes = self.first_bytes or self.find_format().content_of(scored[0].row)[:MOST_SNIFFED]
+        for block in blocks(self.encode(done.row, done.result) for done in scored):
+            self.output.write(block)
+        self.counts.add(scored)
+
+    def complete(self) -> None:
+        """Make the output final. Raise `OutputError`, or `InputError` if the input has changed."""
+        assert self.record, "the part is prepared"
+        if not self.output.has_begun:
+            self.output.begin(self.record)
+        self.output.complete(self.counts.rows, self.counts.failed, self._file_writer())
+
+    def close(self) -> None:
+        """Close the output and, unless another thread may be waiting for its next bytes, the input."""
+        if not self.source.is_live:
+            self.source.file.close()
+        if self.output.is_file:
+            self.output.__exit__(None, None, None)
+
+    def _file_writer(self) -> WriteFile | None:
+        """Return what makes the finished file from the partial one; `None` if that is finished already."""
+        if not self.output.partial or self._output_format == "jsonl":
+            return None
+        return self._write_lines if self._writes_rows else self._write_results
+
+    def _write_lines(self, file: BinaryIO) -> None:
+        self.find_format().write_lines(file, self._partial_lines())
+
+    def _write_results(self, file: BinaryIO) -> None:
+        source = open_input(self.part.input)
+        if source.identity != self.source.identity:
+            raise InputError(f"{source.name}: changed while it was scored; run again without --resume")
+        lines = self._partial_lines()
+        results = (found for line in lines if (found := decode_result(line, self._scoring.output_key)) is not None)
+        self.find_format().write_file(file, source, results, self._scoring, self._output_format)
+
+    def _partial_lines(self) -> Iterator[bytes]:
+        """Yield the lines of the partial output. Raise `Interrupted` if a signal has asked the run to stop."""
+        assert self.output.partial, "it is a file"
+        with self.output.partial.open("rb") as lines:
+            for line in lines:
+                self._stop.check()
+                yield line
+
+
+def blocks(rows: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield encoded rows, several at a time, without a second copy of large ones."""
+    block: list[bytes] = []
+    size = 0
+    for row in rows:
+        block.append(row)
+        size += len(row)
+        if size >= WRITE_BYTES:
+            yield b"".join(block)
+            block, size = [], 0
+    if block:
+        yield b"".join(block)

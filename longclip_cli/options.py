@@ -63,7 +63,8 @@ class ScoringOptions:
         Option("Format of the inputs.", ROWS, None, (), {"show_default": "by suffix, then by content"}),
     ] = None
     limit: Annotated[
-        int | None, Option("Score only the first N rows of each input.", ROWS, "N", (), {"min": 1, "show_default": "all"})
+        int | None,
+        Option("Score only the first N rows of each input.", ROWS, "N", (), {"min": 1, "show_default": "all"}),
     ] = None
     image_key: Annotated[
         str, Option("Field that holds the image's path; .a.b[0] is a path to it, as in jq.", ROWS, "KEY")

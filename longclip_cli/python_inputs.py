@@ -19,7 +19,7 @@ from longclip_cli.options import ScoringOptions
 from longclip_cli.pipeline.batches import chunks
 from longclip_cli.pipeline.cache import ImageInput, TextInput
 from longclip_cli.pipeline.images import check_pixels, decoding_errors, load_image
-from longclip_cli.pipeline.load import load_text
+from longclip_cli.pipeline.load import find_image, load_text
 from longclip_cli.pipeline.pixels import to_pixels
 from longclip_cli.rows import RowErrors, image_reference, text_of
 
@@ -93,8 +93,9 @@ def load_image_source(source: ImageSource, name: str, image_size: int, max_pixel
         with decoding_errors(path, max_pixels):
             check_pixels(path, source.size, image_size, max_pixels)
             return ImageInput(to_pixels(source, image_size))
-    path = Path(image_reference(os.fspath(source) if isinstance(source, PathLike) else source, name))
-    return ImageInput(load_image(path, image_size, ScoringOptions(max_pixels=max_pixels)))
+    options = ScoringOptions(max_pixels=max_pixels)
+    _, read = find_image(image_reference(os.fspath(source) if isinstance(source, PathLike) else source, name), options)
+    return ImageInput(load_image(read(), image_size, options).pixel_values)
 
 
 def check_array(array: NDArray[Any], name: str) -> None:

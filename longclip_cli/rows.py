@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
@@ -14,6 +14,7 @@ from longclip_cli.options import Reduce
 
 Score: TypeAlias = float | RowError  # in [0, 1], or why there is none
 Result: TypeAlias = Score | tuple[Score, ...]  # of a row; several if it has a list of texts or images
+REDUCTIONS: dict[str, Callable[[list[float]], float]] = {"mean": fmean, "min": min, "max": max}
 JSON_TYPES = {
     type(None): "null",
     bool: "a boolean",
@@ -149,7 +150,7 @@ def row_result(scores: tuple[Score, ...], inputs: RowInputs | RowError) -> Resul
     whole = [score for score in scores if not isinstance(score, RowError)]
     if len(whole) < len(scores):
         return error_of(scores) or RowError(Reason.UNEXPECTED)
-    return {"mean": fmean, "min": min, "max": max}[reduce](whole)
+    return REDUCTIONS[reduce](whole)
 
 
 def kind_of(value: object) -> str:

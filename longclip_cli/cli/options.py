@@ -51,7 +51,9 @@ def parameters(options: type) -> Iterator[Parameter]:
 def from_values(options: type[Options], values: Mapping[str, Any], **others: Any) -> Options:
     """Return the dataclass whose fields have the values of a command's options; `others` are set besides."""
     given = {item.name: values[item.name] for item in fields(options) if item.name in values}  # type: ignore[arg-type]
-    return options(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}, **others)
+    return options(
+        **{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}, **others
+    )
 
 
 class GroupedCommand(TyperCommand):

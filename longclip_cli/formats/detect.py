@@ -51,4 +51,6 @@ def output_format(path: str, read: Format) -> InputFormat:
         return named.name if named else read.outputs[0]
     if isinstance(named, JsonArray):  # also a usual name for JSONL
         return "jsonl"
-    raise UsageError(f"-o {path}: rows of {read.name} are not written as {named.name}; they can be {' or '.join(read.outputs)}")
+    raise UsageError(
+        f"-o {path}: rows of {read.name} are not written as {named.name}; they can be {' or '.join(read.outputs)}"
+    )

@@ -20,12 +20,12 @@ class InputFields:
     """
 
     def __init__(self, options: ScoringOptions) -> None:
-        self._image = parse_selector(options.image_key)
-        self._texts = tuple(parse_selector(key) for key in options.text_key)
+        self._image = parse("--image-key", options.image_key)
+        self._texts = tuple(parse("--text-key", key) for key in options.text_key)
         self._strip = options.strip
         self._reduce = options.reduce
         for selector in (self._image, *self._texts):
-            if selector.field in (options.output_key, error_key(options.output_key)):
+            if selector.name in (options.output_key, error_key(options.output_key)):
                 raise UsageError(f"--output-key {options.output_key} would overwrite what {selector.key} reads")
 
     def find(self, fields: Mapping[str, object]) -> RowInputs | RowError:
@@ -64,6 +64,14 @@ class InputFields:
         for part in self._strip:
             text = text.replace(part, "")
         return text_of(text, name) if self._strip else text
+
+
+def parse(option: str, key: str) -> Selector:
+    """Return what a key selects. Raises `UsageError`, which names the option."""
+    try:
+        return parse_selector(key)
+    except UsageError as error:
+        raise UsageError(f"{option} {error}") from None
 
 
 def elements(

@@ -38,9 +38,7 @@ def check_output(options: ScoreOptions, part: Part, source: Input) -> None:
         check_target("--summary", str(summary), destination(summary), source)
 
 
-def check_target(
-    option: str, name: str, target: Path | int, source: Input, *, may_make_folder: bool = False
-) -> None:
+def check_target(option: str, name: str, target: Path | int, source: Input, *, may_make_folder: bool = False) -> None:
     """Raise `OutputError` if a path or descriptor cannot be written, `UsageError` if it is the input."""
     if isinstance(target, Path) and not may_make_folder and not target.absolute().parent.is_dir():
         raise OutputError(f"cannot write {name}: no such folder")

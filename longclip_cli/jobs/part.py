@@ -13,7 +13,7 @@ from longclip_cli.jobs.plan import Part
 from longclip_cli.jobs.recorded_output import RecordedOutput
 from longclip_cli.jobs.run_record import Completion, RunRecord
 from longclip_cli.jobs.signals import Stop
-from longclip_cli.options import ScoringOptions
+from longclip_cli.options import InputFormat, ScoringOptions
 from longclip_cli.reporting.counts import Counts
 from longclip_cli.rows import Mark, Result, Row, Rows, ScoredRow
 from longclip_cli.storage.source import Input, open_input
@@ -52,7 +52,7 @@ class OpenPart:
         self._writes_rows = source.path is None or self._output_format == "jsonl"
 
     @property
-    def _output_format(self) -> str:
+    def _output_format(self) -> InputFormat:
         return output_format(self.part.output, self.find_format())
 
     def find_format(self) -> Format:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from longclip_cli.errors import InputError, UsageError
 from longclip_cli.formats.detect import format_of_name
+from longclip_cli.formats.inputs import InputFields
 from longclip_cli.options import STANDARD_STREAM, InputFormat, ScoreOptions
 from longclip_cli.storage.compression import without_compression
 from longclip_cli.storage.files import file_keys
@@ -60,6 +61,7 @@ def plan_run(options: ScoreOptions) -> Plan:
     Raises `UsageError` for inputs that exclude each other or would have one output, `InputError` for a folder without
     inputs.
     """
+    InputFields(options.scoring)  # raises for keys that are no paths
     if STANDARD_STREAM in options.inputs and len(options.inputs) > 1:
         raise UsageError("- (standard input) cannot be combined with other inputs")
     found = [file for path in options.inputs for file in inputs_at(path, options)]

@@ -137,7 +137,9 @@ class Writer:
         if self._current and not (noted and noted[-1].input == self._current.part.input):
             self._note(self._current.part, self._current)
 
-    def _note(self, part: Part, opened: OpenPart | None, *, is_complete: bool = False, error: str | None = None) -> None:
+    def _note(
+        self, part: Part, opened: OpenPart | None, *, is_complete: bool = False, error: str | None = None
+    ) -> None:
         earlier = opened.earlier if opened else None
         counts = earlier or (opened.counts if opened else None)
         rows, failed = (counts.rows, counts.failed) if counts else (0, 0)

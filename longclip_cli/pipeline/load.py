@@ -66,6 +66,14 @@ class LoadingRow:
         return LoadedRow(self.row, tuple(starmap(pair_of, pairs)))
 
 
+def attempt(recall: Callable[[Reference], Future[Loaded]], reference: Reference) -> Future[Loaded] | RowError:
+    """Return what `recall` gives, or why it gives nothing."""
+    try:
+        return recall(reference)
+    except RowError as error:
+        return error.with_traceback(None)
+
+
 def settled(loading: Future[Loaded] | RowError) -> Loaded | RowError:
     """Return what was loaded, once it is, or why it can't be. Raises a `LongCLIPError` for what ends the run."""
     if isinstance(loading, RowError):
@@ -109,21 +117,14 @@ class RowLoader:
         """Return the row with its images and texts. Raises a `LongCLIPError` for what ends the run."""
         if isinstance(row.inputs, RowError):
             return LoadedRow(row, row.inputs)
-        texts = tuple(self._try(self._recall_text, text) for text in row.inputs.texts)
+        texts = tuple(attempt(self._recall_text, text) for text in row.inputs.texts)
         if all(map(has_failed, texts)):  # no image is decoded for nothing
             return LoadingRow(row, (), texts).wait()
-        return LoadingRow(row, tuple(self._try(self._recall_image, image) for image in row.inputs.images), texts)
+        return LoadingRow(row, tuple(attempt(self._recall_image, image) for image in row.inputs.images), texts)
 
-    @staticmethod
-    def _try(recall: Callable[[Reference], Future[Loaded]], reference: Reference | RowError) -> Future[Loaded] | RowError:
+    def _recall_image(self, reference: ImageReference | RowError) -> Future[ImageInput]:
         if isinstance(reference, RowError):
-            return reference
-        try:
-            return recall(reference)
-        except RowError as error:
-            return error.with_traceback(None)
-
-    def _recall_image(self, reference: ImageReference) -> Future[ImageInput]:
+            raise reference
         key, read = find_image(reference, self._options)
 
         def load(reserve: Reserve) -> ImageInput:
@@ -132,7 +133,10 @@ class RowLoader:
 
         return self._images.recall(key, lambda: self._attempt(load))
 
-    def _recall_text(self, text: str) -> Future[TextInput]:
+    def _recall_text(self, text: str | RowError) -> Future[TextInput]:
+        if isinstance(text, RowError):
+            raise text
+
         def load(_: Reserve) -> TextInput:
             return load_text(text, self._context_length)
 

@@ -19,7 +19,6 @@ from longclip_cli.storage.files import output_errors, whole_file
 from longclip_cli.storage.side_files import SideFiles, side_files
 from longclip_cli.storage.streams import STDOUT, descriptor_of
 
-
 WriteFile = Callable[[BinaryIO], None]  # writes the content of a finished file
 
 

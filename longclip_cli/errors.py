@@ -69,7 +69,7 @@ class Reason(StrEnum):
     NOT_A_PATH = "image: not a path"
     NOT_ONE_PATH = "image: not one path"
     NOT_PIXELS = "image: not an array of pixels"
-    DATA_URI = "image: data: URIs are not read"
+    DATA_URI = "image: not a base64 data: URI of an image"
     URL = "image: URLs are not read"
     NO_SUCH_FILE = "image: no such file"
     CANNOT_OPEN = "image: cannot be opened"

@@ -73,7 +73,7 @@ class Reason(StrEnum):
     NOT_A_PATH = "image: not a path"
     NO_IMAGES = "image: an empty list"
     NOT_PIXELS = "image: not an array of pixels"
-    DATA_URI = "image: data: URIs are not read"
+    DATA_URI = "image: not a base64 data: URI of an image"
     URL = "image: URLs are not read"
     NO_SUCH_FILE = "image: no such file"
     CANNOT_OPEN = "image: cannot be opened"

@@ -13,6 +13,8 @@ from typing import BinaryIO
 
 from PIL import Image, ImageFile, _imaging
 
+from longclip_cli.pipeline.jpeg_scans import check_scans
+
 # Every format that is read, in the order in which Pillow tries them: those with a weak signature or none come last.
 # All are decoded in C, but for what `check_decoder` limits. The number is the most bytes of memory that a pixel
 # takes while it is decoded, measured with Pillow 13; Pillow itself stores 4.
@@ -36,11 +38,13 @@ FORMATS = {
     "PCX": 4,
     "TGA": 4,
 }
+BYTES_PER_PIXEL = 4  # Pillow's, also of RGB
 PROGRESSIVE_JPEG = 10  # the coefficients of the whole picture are kept
 PIXELS_IN_PYTHON = 4_000_000  # a decoder in Python takes up to 1.4 us a pixel
 FILE_BYTES_PER_PIXEL = 8  # more than a file needs: the rest may be codes that draw nothing
 ICON_SIDE = 1024  # pixels: Pillow decodes an icon when it opens it
 ICON_SIGNATURE = b"\0\0\1\0"
+JPEG_SIGNATURE = b"\xff\xd8\xff"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 STRIP_BYTES = 2**20
 
@@ -51,6 +55,7 @@ def configure_pillow(max_pixels: int) -> None:
     Pillow and libtiff write to standard error without naming the file. The row's error says what is wrong.
     """
     Image.MAX_IMAGE_PIXELS = max_pixels
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # of broken EXIF, for example
     warnings.simplefilter("error", Image.DecompressionBombWarning)
     logging.getLogger("PIL").setLevel(logging.CRITICAL + 1)
     # Pillow has no setting for it. Where libtiff is linked into Pillow, its functions are not found.
@@ -65,20 +70,26 @@ def readable_formats() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def decoding_bytes(image: Image.Image) -> int:
-    """Return the bytes of memory that Pillow takes at its peak to decode an image and convert it to RGB."""
+def decoding_bytes(image: Image.Image, copies: int = 0) -> int:
+    """Return the bytes of memory that Pillow takes at its peak to decode an image and convert it to RGB.
+
+    `copies` is the bytes per pixel that are held besides, once it is decoded.
+    """
     peak = PROGRESSIVE_JPEG if "progressive" in image.info else FORMATS.get(image.format or "", 4)
-    return image.width * image.height * max(peak, 4 if image.mode == "RGB" else 8)
+    decoded = BYTES_PER_PIXEL * (1 if image.mode == "RGB" else 2)
+    return image.width * image.height * max(peak, decoded + copies)
 
 
 def check_content(file: BinaryIO) -> None:
-    """Check what Pillow does not: the checksums of a PNG, and the sizes of the pictures in an icon.
+    """Check what Pillow does not: checksums of a PNG, scans of a JPEG, and sizes of the pictures in an icon.
 
     Raises `ValueError` for what is wrong. The file's position is at its start before and after.
     """
     signature = file.read(len(PNG_SIGNATURE))
     if signature == PNG_SIGNATURE:
         check_png(file)
+    elif signature.startswith(JPEG_SIGNATURE):
+        check_scans(file)
     elif signature.startswith(ICON_SIGNATURE):
         check_icon(file)
     file.seek(0)
@@ -117,7 +128,7 @@ def check_icon(file: BinaryIO) -> None:
 
 def check_decoder(image: ImageFile.ImageFile, file_bytes: int) -> None:
     """Raise `ValueError` for an image that Pillow would decode in Python, and slowly. No pixel is decoded."""
-    decoders = {tile[0] for tile in image.tile}
+    decoders = {tile[0] for tile in image.tile or ()}
     if "ppm_plain" in decoders:  # comments take it a time that grows with the square of their number
         raise ValueError("ASCII pixels are not read; convert it to PNG")
     is_slow = bool(decoders & Image.DECODERS.keys() - {"SGI16"})

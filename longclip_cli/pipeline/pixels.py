@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from longclip_cli.models.preprocessing import centre, resized
+from longclip_cli.pipeline.orientation import UPRIGHT, turned
 
 STRIP_BYTES = 2**20
 SIXTEEN_BIT_FORMATS = {"PNG", "PPM"}  # Pillow gives 16-bit PPM, and PNG before Pillow 11, mode "I"
@@ -22,14 +23,19 @@ WHITE_IS_ZERO = 0
 
 
 def to_pixels(
-    image: Image.Image, image_size: int, size: tuple[int, int] | None = None, *, fast_resize: bool = False
+    image: Image.Image,
+    image_size: int,
+    size: tuple[int, int] | None = None,
+    *,
+    orientation: int = UPRIGHT,
+    fast_resize: bool = False,
 ) -> Tensor:
-    """Return an image made RGB, resized and centre-cropped, `[3, image_size, image_size]` uint8.
+    """Return an image made RGB, turned upright, resized and centre-cropped, `[3, image_size, image_size]` uint8.
 
-    `size` is what to resize it to, if that does not follow from its own width and height. With `fast_resize`,
-    PyTorch resizes instead of Pillow. Raises `ValueError` for pixels of 32 bits.
+    `orientation` is that of EXIF. `size` is what to resize the upright image to, if that does not follow from its own
+    width and height. With `fast_resize`, PyTorch resizes instead of Pillow. Raises `ValueError` for pixels of 32 bits.
     """
-    image = to_rgb(image)
+    image = turned(to_rgb(image), orientation)
     width, height = size = size or resized(image.size, image_size)
     left, top = centre(size, image_size)
     if fast_resize and image.size != size:

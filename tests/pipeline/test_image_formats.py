@@ -11,11 +11,19 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from longclip_cli.errors import ResourceError, RowError
+from longclip_cli.options import ScoringOptions
 from longclip_cli.pipeline.image_formats import FORMATS, PNG_SIGNATURE, readable_formats
 from longclip_cli.pipeline.images import load_image
+from longclip_cli.pipeline.jpeg_scans import MOST_SCANS
+from longclip_cli.rows import EncodedImage
 
 RGB_PNG = (IMAGES / "rgb.png").read_bytes()
 NOISE = Image.effect_noise((64, 64), 100).convert("RGB")
+
+
+def pixels_of(source):
+    """Return the pixels of an image file."""
+    return load_image(source, 32, ScoringOptions()).pixel_values
 
 
 def with_tag(tiff, tag, value):
@@ -30,11 +38,15 @@ def with_tag(tiff, tag, value):
 
 
 def error_of(tmp_path, content):
-    """Return the error of a file with these bytes."""
+    """Return the error of a file with these bytes, which is the same when they are in memory."""
     (tmp_path / "a").write_bytes(content)
     with pytest.raises(RowError) as failure:
-        load_image(tmp_path / "a", 32)
-    return str(failure.value).replace(f"{tmp_path}/", "")
+        pixels_of(tmp_path / "a")
+    with pytest.raises(RowError) as same_failure:
+        pixels_of(EncodedImage(bytes(content), "a"))
+    message = str(failure.value).replace(f"{tmp_path}/", "")
+    assert str(same_failure.value) == message
+    return message
 
 
 def bmp_rle8(width, height, codes):
@@ -68,7 +80,7 @@ def test_a_png_with_any_byte_changed_is_an_error(tmp_path_factory, position, cha
     path = tmp_path_factory.mktemp("png") / "a.png"
     path.write_bytes(content)
     with pytest.raises(RowError, match=r"image: cannot be decoded: .*(checksum|truncated)"):
-        load_image(path, 32)
+        pixels_of(path)
 
 
 def test_a_png_without_its_end_chunk_is_an_error(tmp_path):
@@ -100,7 +112,7 @@ def test_every_format_on_the_list_is_read(tmp_path):
     assert set(FORMATS) - set(readable_formats()) <= {"MPO", "AVIF"}  # the first is opened as JPEG
     for name in FORMATS.keys() & Image.SAVE.keys():
         (tmp_path / "any.txt").write_bytes(encoded_image(NOISE, name))
-        assert load_image(tmp_path / "any.txt", 32).shape == (3, 32, 32), name
+        assert pixels_of(tmp_path / "any.txt").shape == (3, 32, 32), name
 
 
 @pytest.mark.parametrize("kind", ["BLP", "EPS", "ICNS", "IM", "MSP", "SPIDER", "XBM"])
@@ -153,15 +165,25 @@ def test_sgi_files_of_any_size_are_read(tmp_path, bytes_per_channel):
     """Pillow's decoder for 16 bits is in Python, but does not loop over pixels."""
     header = struct.pack(">HBBHHHH", 474, 0, bytes_per_channel, 2, 2001, 2000, 1).ljust(512, b"\0")
     (tmp_path / "a").write_bytes(header + b"\x80" * (2001 * 2000 * bytes_per_channel))
-    assert load_image(tmp_path / "a", 32).unique().tolist() == [128]
+    assert pixels_of(tmp_path / "a").unique().tolist() == [128]
 
 
 def test_an_icon_of_a_large_picture_is_an_error(tmp_path):
     """Pillow decodes an icon while opening it, before a limit can be checked."""
     (tmp_path / "a").write_bytes(icon(1024, 1024))
-    assert load_image(tmp_path / "a", 32).shape == (3, 32, 32)
+    assert pixels_of(tmp_path / "a").shape == (3, 32, 32)
     expected = "image: cannot be decoded: a (an icon with a picture of 1025 x 10 pixels)"
     assert error_of(tmp_path, icon(1025, 10)) == expected
+
+
+def test_a_jpeg_of_many_scans_is_an_error(tmp_path):
+    """Each is a pass over the whole picture, and may take a few bytes."""
+    content = encoded_image(NOISE, "JPEG", progressive=True)
+    last_scan = content[content.rindex(b"\xff\xc4") : -2]
+    missing = MOST_SCANS - content.count(b"\xff\xda")
+    assert pixels_of(EncodedImage(content[:-2] + last_scan * missing + b"\xff\xd9", "a")).shape == (3, 32, 32)
+    expected = "image: cannot be decoded: a (of more than 500 scans and slow to decode; convert it to PNG)"
+    assert error_of(tmp_path, content[:-2] + last_scan * (missing + 1) + b"\xff\xd9") == expected
 
 
 @given(st.binary(max_size=200), st.sampled_from([PNG_SIGNATURE, b"\0\0\1\0", b"\0\0\1\0\1\0", b"qoif", b"P6 ", b"BM"]))
@@ -169,7 +191,7 @@ def test_any_bytes_are_an_image_or_a_row_error(tmp_path_factory, content, signat
     path = tmp_path_factory.mktemp("any") / "a"
     path.write_bytes(signature + content)
     try:
-        assert load_image(path, 32).shape == (3, 32, 32)
+        assert pixels_of(path).shape == (3, 32, 32)
     except RowError as error:
         assert str(error).startswith("image: ")
 
@@ -181,10 +203,10 @@ def test_running_out_of_file_descriptors_is_not_a_row_error(tmp_path, monkeypatc
     (tmp_path / "a.png").write_bytes(RGB_PNG)
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(ResourceError, match=r"Too many open files: .*--workers"):
-        load_image(tmp_path / "a.png", 32)
+        pixels_of(tmp_path / "a.png")
 
 
 def test_a_long_path_is_cut_in_the_message(tmp_path):
     with pytest.raises(RowError, match=r"no such file: .*…") as failure:
-        load_image(tmp_path / ("a" * 200), 32)
+        pixels_of(tmp_path / ("a" * 200))
     assert len(str(failure.value)) < 110

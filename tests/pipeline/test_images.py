@@ -2,21 +2,27 @@
 
 import errno
 import warnings
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 
 import pytest
 import torch
-from helpers import IMAGES, PICTURES
+from helpers import IMAGES, PICTURES, encoded_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFile
 
-from longclip_cli.errors import RowError
+from longclip_cli.errors import RowError, quote
 from longclip_cli.models.preprocessing import resized
 from longclip_cli.options import ScoringOptions
 from longclip_cli.pipeline.image_formats import configure_pillow, readable_formats
 from longclip_cli.pipeline.images import load_image
 from longclip_cli.pipeline.pixels import to_pixels
+from longclip_cli.rows import EncodedImage
+
+
+def pixels_of(source, image_size, *, reserve=nullcontext, **options):
+    """Return the pixels of an image file that is loaded with these options."""
+    return load_image(source, image_size, ScoringOptions(**options), reserve=reserve).pixel_values
 
 
 @pytest.fixture
@@ -29,7 +35,7 @@ def pixel_limit():
 
 
 def test_pixels_are_channels_first_and_of_the_network_s_size():
-    pixels = load_image(IMAGES / "wide.png", 112)
+    pixels = pixels_of(IMAGES / "wide.png", 112)
     assert pixels.shape == (3, 112, 112)
     assert pixels.dtype == torch.uint8
 
@@ -44,7 +50,9 @@ def test_exif_rotation_is_not_applied():
     path = IMAGES / "exif_rotated.jpg"
     with Image.open(path) as image:
         assert image.getexif().get(0x0112, 1) != 1
-        assert torch.equal(load_image(path, 64), to_pixels(image.convert("RGB"), 64))
+        loaded = load_image(path, 64, ScoringOptions())
+        assert torch.equal(loaded.pixel_values, to_pixels(image.convert("RGB"), 64))
+    assert loaded.is_rotated
 
 
 @given(st.integers(1, 5000), st.integers(1, 5000), st.sampled_from([112, 224, 336]))
@@ -60,9 +68,9 @@ def test_an_image_over_the_limit_is_refused(tmp_path, pixel_limit, limit, is_ref
     configure_pillow(limit)
     if is_refused:
         with pytest.raises(RowError, match=f"a.png has 1200 pixels, --max-pixels is {limit}"):
-            load_image(tmp_path / "a.png", 16, ScoringOptions(max_pixels=limit))
+            pixels_of(tmp_path / "a.png", 16, max_pixels=limit)
     else:
-        load_image(tmp_path / "a.png", 16, ScoringOptions(max_pixels=limit))
+        pixels_of(tmp_path / "a.png", 16, max_pixels=limit)
 
 
 def test_a_file_without_read_permission_is_named(monkeypatch):
@@ -71,7 +79,7 @@ def test_a_file_without_read_permission_is_named(monkeypatch):
 
     monkeypatch.setattr(Image, "open", refuse)
     with pytest.raises(RowError, match=r"image: cannot be read: .*photo.jpg \(Permission denied\)"):
-        load_image(IMAGES / "photo.jpg", 112)
+        pixels_of(IMAGES / "photo.jpg", 112)
 
 
 def test_no_format_is_decoded_by_another_program():
@@ -96,25 +104,21 @@ def test_a_mutated_file_is_decoded_or_a_row_error(tmp_path_factory, data):
             image.load()
     except Exception:
         with pytest.raises(RowError, match=r"^image: "):
-            load_image(path, 32)
+            pixels_of(path, 32)
     else:
         with suppress(RowError):  # only the conversion to RGB may find the damage
-            assert load_image(path, 32).shape == (3, 32, 32)
+            assert pixels_of(path, 32).shape == (3, 32, 32)
 
 
 def test_fast_decoding_hardly_changes_a_jpeg_and_never_a_png(tmp_path):
     with Image.open(PICTURES / "astronaut.png") as photo:
         photo.convert("RGB").resize((1023, 1371)).save(tmp_path / "a.jpg", quality=95)
         photo.convert("RGB").resize((1023, 1371)).save(tmp_path / "a.png")
-    full, fast = (
-        load_image(tmp_path / "a.jpg", 224, ScoringOptions(fast_decode=fast)).float() for fast in (False, True)
-    )
+    full, fast = (pixels_of(tmp_path / "a.jpg", 224, fast_decode=fast).float() for fast in (False, True))
     assert full.shape == fast.shape == (3, 224, 224)
     assert not torch.equal(full, fast)
     assert (full - fast).abs().mean() < 3
-    assert torch.equal(
-        load_image(tmp_path / "a.png", 224), load_image(tmp_path / "a.png", 224, ScoringOptions(fast_decode=True))
-    )
+    assert torch.equal(pixels_of(tmp_path / "a.png", 224), pixels_of(tmp_path / "a.png", 224, fast_decode=True))
 
 
 @given(st.integers(30, 700), st.integers(30, 700), st.sampled_from([32, 56]))
@@ -123,7 +127,7 @@ def test_fast_decoding_gives_the_network_s_size_for_any_image(tmp_path_factory, 
     file = tmp_path_factory.mktemp("grey") / "grey.jpg"
     Image.new("L", (width, height), 100).save(file)
     for fast_resize in (False, True):
-        pixels = load_image(file, image_size, ScoringOptions(fast_decode=True, fast_resize=fast_resize))
+        pixels = pixels_of(file, image_size, fast_decode=True, fast_resize=fast_resize)
         assert pixels.shape == (3, image_size, image_size)
         assert (pixels.float() - 100).abs().max() <= 1
 
@@ -148,7 +152,7 @@ def test_fast_resizing_changes_few_values_and_only_slightly(size):
 
 @pytest.mark.parametrize("name", sorted(path.name for path in (IMAGES).iterdir()))
 def test_fast_resizing_takes_every_kind_of_image(name):
-    exact, fast = (load_image(IMAGES / name, 112, ScoringOptions(fast_resize=fast)).int() for fast in (False, True))
+    exact, fast = (pixels_of(IMAGES / name, 112, fast_resize=fast).int() for fast in (False, True))
     assert (exact - fast).abs().max() <= 2
 
 
@@ -176,7 +180,7 @@ def test_bytes_are_reserved_from_the_header_before_decoding(tmp_path, monkeypatc
         yield
         events.append("released")
 
-    assert load_image(tmp_path / name, 16, reserve=reserve).shape == (3, 16, 16)
+    assert pixels_of(tmp_path / name, 16, reserve=reserve).shape == (3, 16, 16)
     assert events[0] == bytes_per_pixel * 40 * 30 + 4 * 21 * (30 + 16)
     assert events[1] == "decoded"
     assert events[-1] == "released"
@@ -188,19 +192,55 @@ def test_an_error_while_reserving_is_not_a_row_error(tmp_path):
 
     Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
     with pytest.raises(MemoryError):
-        load_image(tmp_path / "a.png", 16, reserve=reserve)
+        pixels_of(tmp_path / "a.png", 16, reserve=reserve)
 
 
 def test_pillow_s_own_limit_is_named_if_it_is_lower(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
     with pytest.raises(RowError, match=r"a\.png has 1200 pixels, Pillow's limit is 100"):
-        load_image(tmp_path / "a.png", 16)
+        pixels_of(tmp_path / "a.png", 16)
 
 
 def test_nothing_is_reserved_for_an_image_above_the_limit(tmp_path):
     Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
     with pytest.raises(RowError, match="--max-pixels is 1199"):
-        load_image(
-            tmp_path / "a.png", 16, ScoringOptions(max_pixels=1199), reserve=lambda _: pytest.fail("was reserved")
-        )
+        pixels_of(tmp_path / "a.png", 16, max_pixels=1199, reserve=lambda _: pytest.fail("was reserved"))
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in IMAGES.iterdir()))
+def test_bytes_are_loaded_as_the_file_that_has_them(name):
+    content = (IMAGES / name).read_bytes()
+    in_memory, from_file = (
+        load_image(source, 64, ScoringOptions()) for source in (EncodedImage(content, "a"), IMAGES / name)
+    )
+    assert torch.equal(in_memory.pixel_values, from_file.pixel_values)
+    assert in_memory.is_rotated == from_file.is_rotated == (name == "exif_rotated.jpg")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "image: an empty file: 'picture'"),
+        (b"text", "image: not an image format that can be read: 'picture'"),
+        (b"\xff\xd8\xff", "image: not an image format that can be read: 'picture'"),
+        ((IMAGES / "rgb.png").read_bytes()[:-20], "image: cannot be decoded: 'picture' (truncated"),
+    ],
+)
+def test_errors_of_bytes_have_their_name(content, message):
+    with pytest.raises(RowError) as failure:
+        load_image(EncodedImage(content, "'picture'"), 32, ScoringOptions())
+    assert str(failure.value).startswith(message)
+
+
+def test_the_name_of_bytes_is_not_cut_again():
+    name = quote("data:image/png;base64," + "A" * 1000)
+    with pytest.raises(RowError) as failure:
+        load_image(EncodedImage(b"text", name), 32, ScoringOptions())
+    assert str(failure.value) == f"image: not an image format that can be read: {name}"
+
+
+def test_a_limit_holds_for_bytes():
+    content = encoded_image(Image.new("RGB", (40, 30)), "PNG")
+    with pytest.raises(RowError, match="too many pixels: a has 1200 pixels, --max-pixels is 1199"):
+        load_image(EncodedImage(content, "a"), 16, ScoringOptions(max_pixels=1199))

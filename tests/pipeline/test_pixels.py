@@ -9,6 +9,7 @@ from helpers import encoded_image, png_chunk
 from PIL import Image
 
 from longclip_cli.errors import RowError
+from longclip_cli.options import ScoringOptions
 from longclip_cli.pipeline.image_formats import PNG_SIGNATURE
 from longclip_cli.pipeline.images import load_image
 from longclip_cli.pipeline.pixels import rgb_values, to_rgb
@@ -65,7 +66,7 @@ def test_12_bit_grey_is_scaled_to_8_bits():
 def test_32_bit_pixels_are_an_error(tmp_path, mode, kind):
     Image.new(mode, (8, 8), 200).save(tmp_path / "a.tif")
     with pytest.raises(RowError, match=rf"cannot be decoded: .*a\.tif \(pixels are 32-bit {kind}, .*; convert it"):
-        load_image(tmp_path / "a.tif", 32)
+        load_image(tmp_path / "a.tif", 32, ScoringOptions())
 
 
 def test_16_bit_colour_keeps_its_high_bytes():

@@ -22,8 +22,11 @@ class Format(ABC):
     outputs: ClassVar[tuple[InputFormat, ...]]  # formats that its rows can be written in, the default one first
 
     @abstractmethod
-    def read_rows(self, source: Input, options: ScoringOptions) -> Rows:
-        """Yield the rows of an input, and `PAUSE` where the next may take long. Raises `InputError`."""
+    def read_rows(self, source: Input, options: ScoringOptions, *, whole: bool) -> Rows:
+        """Yield the rows of an input, and `PAUSE` where the next may take long. Raises `InputError`.
+
+        If they are not `whole`, nobody will ask for their content: the file is written from the input, by `write_file`.
+        """
 
     @abstractmethod
     def fields_of(self, row: Row) -> Mapping[str, object]:

@@ -22,7 +22,7 @@ class JsonArray(Format):
     suffixes = (".json",)
     outputs = ("json", "jsonl")
 
-    def read_rows(self, source: Input, options: ScoringOptions) -> Rows:
+    def read_rows(self, source: Input, options: ScoringOptions, *, whole: bool) -> Rows:
         """Yield the rows of an input, and `PAUSE` for a long run of white space. Raises `InputError`."""
         read = partial(read_element, fields=InputFields(options))
         return (Mark.PAUSE if element.is_blank else read(element) for element in read_elements(source))
@@ -45,7 +45,7 @@ class JsonArray(Format):
         self, file: BinaryIO, source: Input, results: Iterator[Result], options: ScoringOptions, output: InputFormat
     ) -> None:
         """Write an array of the elements, which keep their bytes, with their results."""
-        rows = (row for row in self.read_rows(source, options) if row is not Mark.PAUSE)
+        rows = (row for row in self.read_rows(source, options, whole=True) if row is not Mark.PAUSE)
         key = options.output_key
         write_array(file, (encode_record(row.origin, key, result) for result, row in zip(results, rows, strict=False)))
 

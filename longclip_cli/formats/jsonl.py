@@ -38,7 +38,7 @@ class Jsonl(Format):
     suffixes = (".jsonl", ".ndjson")
     outputs = ("jsonl",)
 
-    def read_rows(self, source: Input, options: ScoringOptions) -> Rows:
+    def read_rows(self, source: Input, options: ScoringOptions, *, whole: bool) -> Rows:
         """Yield the rows of an input, and `PAUSE` for a long run of blank lines. Raises `InputError`."""
         read = partial(read_line, fields=InputFields(options))
         return (Mark.PAUSE if line.is_blank else read(line) for line in read_lines(source))

@@ -68,8 +68,9 @@ class LongCLIPEvaluator:
     ) -> list[str]:
         """Score the storage's dataframe and write it back with the column `output_key`, whose name is returned.
 
-        A row with a list of texts or images holds a list. A row that cannot be scored holds null there; only if there are such rows, a column with `_error` added to the
-        name says why. `input_image_key` and `input_text_key` are what later DataFlow versions call the first two keys.
+        A row that cannot be scored holds null there, and one with a list of texts or images holds a list. Only if
+        there are failed rows, a column with `_error` added to the name says why. `input_image_key` and
+        `input_text_key` are what later DataFlow versions call the first two keys.
         Raises `InputError` if there are no such columns.
         """
         image_key, text_key = input_image_key or image_key, input_text_key or text_key

@@ -63,7 +63,7 @@ class OpenPart:
     def read(self) -> Rows:
         """Yield the rows of the input, as many as are wanted. Raise `InputError`."""
         wanted = self._scoring.limit
-        for row in self.find_format().read_rows(self.source, self._scoring):
+        for row in self.find_format().read_rows(self.source, self._scoring, whole=self._writes_rows):
             yield row
             if wanted and row is not Mark.PAUSE and (wanted := wanted - 1) == 0:
                 return

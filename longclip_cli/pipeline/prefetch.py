@@ -37,8 +37,9 @@ class Prefetch:
     """Rows loaded by worker threads while the caller is busy with earlier ones.
 
     One thread reads `rows`, as many as `ahead` rows before the caller and as `budget` has room for: a row holds its
-    `size` and `pixel_bytes` for each image there, until the caller releases it. `workers` threads load the rows. Once `stop` is set no
-    more rows are given. Closing it stops the threads, except that a reader which waits for its input is left to wait.
+    `size` and `pixel_bytes` for each image there, until the caller releases it. `workers` threads load the rows. Once
+    `stop` is set no more rows are given. Closing it stops the threads, except that a reader which waits for its input
+    is left to wait.
     """
 
     def __init__(

@@ -67,7 +67,7 @@ class SideFiles:
                 raise refused(self.lock, "it is not the lock of a run, which would be empty")
 
     def check(self) -> None:
-        """Raise `OutputError` if the path of the record or of an unfinished output holds something other than a file."""
+        """Raise `OutputError` if the path of a record or an unfinished output holds something other than a file."""
         for path in (self.record, self.partial, self.new):
             check_regular(path)
 

@@ -15,6 +15,7 @@ from longclip_cli.storage.source import Input
 MAX_LINE_BYTES = 64 * 2**20  # a longer line is not JSONL, and would have to be held whole
 MOST_SNIFFED = 4096
 BLANK_BYTES = 2**20  # one in so many is yielded, so that the caller can do something else
+READ_ERRORS = (OSError, EOFError, zlib.error, lzma.LZMAError)  # what reading raises, compressed or not
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +54,18 @@ def read_lines(source: Input) -> Iterator[Line]:
                         f"{source.name}: line {number} has more than {MAX_LINE_BYTES} bytes; "
                         f"it {seems_to_be(content[:MOST_SNIFFED])}"
                     )
-                if number == 1 and (tool := compressor(content)):
-                    raise InputError(f"{source.name}: is compressed; pipe it through {tool}")
+                if number == 1:
+                    reject_compressed(source, content)
                 blank = blank + len(content) if content.isspace() else 0
                 if blank > BLANK_BYTES:
                     content, blank = b"", 0
                 if not blank:
                     yield Line(number, content, 0 if source.is_live else source.file.tell())
-        except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        except READ_ERRORS as error:
             raise InputError(f"{source.name}: unreadable after line {number}: {error}") from error
+
+
+def reject_compressed(source: Input, start: bytes) -> None:
+    """Raise `InputError` if an input begins as compressed files do."""
+    if tool := compressor(start):
+        raise InputError(f"{source.name}: is compressed; pipe it through {tool}")

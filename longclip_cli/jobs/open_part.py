@@ -13,8 +13,9 @@ from longclip_cli.jobs.recorded_output import RecordedOutput
 from longclip_cli.jobs.resume import RowsDifferError, skip_kept
 from longclip_cli.jobs.run import Run
 from longclip_cli.jobs.run_record import RunRecord, describe_run
-from longclip_cli.jobs.start import check_start, failed_rows, read_start
+from longclip_cli.jobs.start import check_start, failed_rows, fields_advice, read_start
 from longclip_cli.reporting.summary import ModelInUse
+from longclip_cli.rows import error_of
 from longclip_cli.storage.source import open_input
 from longclip_cli.storage.target import open_output
 
@@ -67,6 +68,8 @@ def start(run: Run, opened: OpenPart) -> None:
     check_start(run, opened, begun, failed)
     if begun.is_whole and len(failed) == len(begun.rows):
         opened.failed = failed
+        if failed and (error := error_of(failed[0].result)) and error.missing:
+            log.warning("%s: %s; %s", opened.source.name, error, fields_advice(opened, failed[0]))
     opened.rows = iter(begun)
     opened.record = record_of(run, opened, None if opened.failed is not None else find_model(run))
 

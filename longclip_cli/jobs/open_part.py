@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import ExitStack
 
+from longclip_cli.formats.detect import FORMATS, detect_format
 from longclip_cli.jobs.check_output import check_output
 from longclip_cli.jobs.model import find_model
 from longclip_cli.jobs.part import OpenPart
@@ -32,8 +33,12 @@ def open_part(run: Run, part: Part, stream: RecordedOutput | None) -> OpenPart:
         source = open_input(part.input)
         stack.callback(source.file.close)
         check_output(run.options, part, source)
-        output = stream or stack.enter_context(RecordedOutput(open_output(part.output, part.place)))
-        opened = OpenPart(part, run.options.scoring, source, output, run.stop)
+        # A pipe's format is known once its first bytes are there.
+        read = detect_format(source, run.options.scoring.input_format) if source.path else None
+        output = stream or stack.enter_context(
+            RecordedOutput(open_output(part.output, part.place), follows_input=read is FORMATS["jsonl"])
+        )
+        opened = OpenPart(part, run.options.scoring, source, output, run.stop, read)
         if run.options.resume and output.can_resume:
             resume(run, opened)
         else:

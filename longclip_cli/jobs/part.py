@@ -30,12 +30,20 @@ class OpenPart:
     `error` and `has_ended`, which the thread that reads sets in this order when the input has ended.
     """
 
-    def __init__(self, part: Part, scoring: ScoringOptions, source: Input, output: RecordedOutput, stop: Stop) -> None:
+    def __init__(
+        self,
+        part: Part,
+        scoring: ScoringOptions,
+        source: Input,
+        output: RecordedOutput,
+        stop: Stop,
+        read: Format | None,
+    ) -> None:
         self.part = part
         self.source = source
         self.output = output
         self.counts = Counts()
-        self.format: Format | None = None  # once the first bytes are there
+        self.format = read  # of a pipe, once its first bytes are there
         self.rows: Rows = iter(())  # those that are to be scored
         self.record: RunRecord | None = None
         self.earlier: Completion | None = None  # of a run that has left nothing to do
@@ -49,8 +57,8 @@ class OpenPart:
         self._scoring = scoring
         self._stop = stop
         # What cannot be read again has to be kept. Its format may not be known yet; JSON is the widest guess.
-        read = self.find_format() if source.path else FORMATS[scoring.input_format or "json"]
-        self._writes_rows = output_format(part.output, read) == "jsonl" or not source.path
+        widest = read or FORMATS[scoring.input_format or "json"]
+        self._writes_rows = output_format(part.output, widest) == "jsonl" or not source.path
 
     @property
     def _output_format(self) -> InputFormat:

@@ -210,4 +210,3 @@ def test_an_interrupted_folder_says_which_output_is_partial(tiny_checkpoint, tmp
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["kept"] > 0 and summary["rows"] == 4000
     assert [len(read(out / f"{name}.jsonl")) for name in "ab"] == [2000, 2000]
-

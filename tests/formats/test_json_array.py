@@ -65,7 +65,8 @@ def test_elements_keep_their_bytes_in_an_array(source):
 def test_a_member_of_an_indented_element_has_its_own_line(source):
     content = written(source(json.dumps([{"a": 1}, {}], indent=2)), [RowError(Reason.BLANK_TEXT), 0.5])
     assert content.decode() == (
-        '[\n{\n    "a": 1,\n    "clip_score": null,\n    "clip_score_error": "text: blank"\n  },\n{"clip_score": 0.5}\n]\n'
+        '[\n{\n    "a": 1,\n    "clip_score": null,\n    "clip_score_error": "text: blank"\n  },\n'
+        '{"clip_score": 0.5}\n]\n'
     )
 
 

@@ -103,7 +103,7 @@ def test_an_image_may_be_a_path_bytes_or_both(value, expected):
 
 @pytest.mark.parametrize("key", [".clip_score", ".clip_score.a", ".clip_score_error[0]"])
 def test_a_path_into_the_field_that_is_written_is_refused(key):
-    with pytest.raises(UsageError, match="--output-key clip_score would overwrite what"):
+    with pytest.raises(UsageError, match=r"--output-key clip_score would overwrite what"):
         InputFields(ScoringOptions(text_key=("text", key)))
 
 

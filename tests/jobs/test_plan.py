@@ -108,7 +108,7 @@ def test_an_input_that_is_given_twice_is_refused(data):
 
 @pytest.mark.parametrize("output", ["data", "data/", "data/../data"])
 def test_an_output_that_is_an_input_is_refused(data, output):
-    with pytest.raises(UsageError, match="would overwrite data/b.jsonl, which is an input"):
+    with pytest.raises(UsageError, match=r"would overwrite data/b\.jsonl, which is an input"):
         parts("data/b.jsonl", "data/sub/c.NDJSON", output=output)
 
 

@@ -89,9 +89,7 @@ def rows_of(count: int) -> list[dict[str, Any]]:
 
 def jsonl_row(content: bytes = b"{}\n", offset: int = 0) -> Row:
     """Return a row that was read from this line, for code that looks at neither its image nor its text."""
-    return Row(
-        1, RowError(Reason.UNEXPECTED), Record(content, ()), offset, is_terminated=content.endswith(b"\n")
-    )
+    return Row(1, RowError(Reason.UNEXPECTED), Record(content, ()), offset, is_terminated=content.endswith(b"\n"))
 
 
 def png_chunk(name: bytes, content: bytes) -> bytes:

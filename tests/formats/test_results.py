@@ -1,11 +1,15 @@
 """Results as members of a JSON object, and back."""
 
+import json
+
 import pytest
 
-from longclip_cli.formats.results import decode_result
+from longclip_cli.formats.results import decode_result, encode_result
 
 
-@pytest.mark.parametrize("score", ["7.5", "-0.1", "true", "NaN", "1e999", "null", '"0.5"', "[]", "[7.5]", "[0.5, null]", "1" * 400])
+@pytest.mark.parametrize(
+    "score", ["7.5", "-0.1", "true", "NaN", "1e999", "null", '"0.5"', "[]", "[7.5]", "[0.5, null]", "1" * 400]
+)
 def test_an_impossible_score_is_not_a_result(score):
     assert decode_result(f'{{"clip_score": {score}}}\n'.encode(), "clip_score") is None
 
@@ -13,3 +17,12 @@ def test_an_impossible_score_is_not_a_result(score):
 @pytest.mark.parametrize("score", ["0", "1", "0.5", "1.0"])
 def test_a_score_from_0_to_1_is_a_result(score):
     assert decode_result(f'{{"clip_score": {score}}}\n'.encode(), "clip_score") == float(score)
+
+
+def test_a_result_after_a_byte_order_mark_is_read():
+    assert decode_result(b'\xef\xbb\xbf{"clip_score": 0.5}\n', "clip_score") == 0.5
+
+
+def test_a_score_is_rounded_to_six_decimals():
+    assert encode_result("clip_score", 0.123456789) == b'{"clip_score": 0.123457}\n'
+    assert json.loads(encode_result("clip_score", 1e-6)) == {"clip_score": 1e-6}

@@ -69,7 +69,7 @@ def test_a_changed_input_is_not_resumed_and_the_change_is_named(stopped_folder, 
     rows = rows_of(50)
     rows[7]["id"] = "another"
     for content, message in (
-        (jsonl(*rows), "row 8 of the partial output is not line 8 of the input"),
+        (jsonl(*rows), "row 8 of the partial output is not row 8 of the input"),
         (jsonl(*rows_of(39)), "row 40 of the partial output is after the end of the input"),
     ):
         run = longclip_score("-m", tiny_checkpoint, "-o", out, "--resume", input=content)
@@ -89,14 +89,15 @@ def test_a_changed_input_file_is_not_resumed(tiny_checkpoint, tmp_path):
     assert stopped.returncode == 1
     left = (tmp_path / "out.jsonl.partial").read_bytes()
     assert left
-    with (tmp_path / "in.jsonl").open("a") as file:
-        file.write(jsonl(*rows_of(1)))
-    run = longclip_score(*arguments, "--resume", cwd=tmp_path)
-    assert run.returncode == 1
-    message = run.stderr.decode()
-    assert "it is from a different run: its input was " in message
-    assert message.count("\n") == 1
-    assert (tmp_path / "out.jsonl.partial").read_bytes() == left
+    another = {"image_path": "rgb.png", "text": "A dog"}
+    for rows in ([another, *rows_of(400)[1:]], rows_of(399)):
+        (tmp_path / "in.jsonl").write_text(jsonl(*rows))
+        run = longclip_score(*arguments, "--resume", cwd=tmp_path)
+        assert run.returncode == 1
+        message = run.stderr.decode()
+        assert "it is from a different run: its input was " in message
+        assert message.count("\n") == 1
+        assert (tmp_path / "out.jsonl.partial").read_bytes() == left
 
 
 def test_a_new_stream_is_scored_although_the_output_is_complete(tiny_checkpoint, tmp_path):

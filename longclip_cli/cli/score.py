@@ -38,7 +38,7 @@ def score(
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="INPUT...",
+            metavar="INPUT",
             help="Files of JSONL or JSON arrays, or folders of them; .gz .bz2 .xz .zst are decompressed; - is stdin.",
         ),
     ] = None,

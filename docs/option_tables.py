@@ -21,15 +21,24 @@ def option_rows() -> dict[str, list[str]]:
         for field in fields(options):
             kind, *details = get_args(hints[field.name]) or (None,)
             for option in (detail for detail in details if isinstance(detail, Option)):
-                choices = f"<{'|'.join(get_args(kind))}>" if get_origin(kind) is Literal else option.metavar
+                choices = choices_of(kind) or option.metavar
                 name = ", ".join([*option.flags, f"--{field.name.replace('_', '-')}"])
                 shown = f"{name} {choices}".replace("|", "\\|") if choices else name
                 default = field.default if field.default_factory is MISSING else None
-                default = option.settings.get("show_default", f"`{default}`" if choices else "")
+                default = ", ".join(default) if isinstance(default, tuple) else default
+                default = option.settings.get("show_default", f"`{default}`" if choices and default != "" else "")
                 variable = option.settings.get("envvar")
+                meaning = option.help.replace("<", "\\<")
                 also = f" Also from `{variable}`." if variable else ""
-                rows.setdefault(option.heading, []).append(f"| `{shown}` | {option.help}{also} | {default} |")
+                rows.setdefault(option.heading, []).append(f"| `{shown}` | {meaning}{also} | {default} |")
     return rows
+
+
+def choices_of(kind: object) -> str | None:
+    """Return the choices of a type that is a `Literal`, or one or `None`; `None` if it is something else."""
+    kinds = (kind, *get_args(kind))
+    literal = next((each for each in kinds if get_origin(each) is Literal), None)
+    return f"<{'|'.join(get_args(literal))}>" if literal else None
 
 
 def with_tables(page: str) -> str:

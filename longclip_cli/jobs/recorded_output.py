@@ -148,13 +148,14 @@ class RecordedOutput:
             )
         self._is_resumed = True
         for line in self._output.kept_lines():
+            before = self._written.copy()
+            self._written.add(line)
+            self._compare(recorded.prefix, len(line))
             yield line
             if self._is_dropped:
                 self._is_dropped = False
+                self._written = before
                 self._output.drop_line(line)
-                continue
-            self._written.add(line)
-            self._compare(recorded.prefix, len(line))
 
     def drop_line(self) -> None:
         """Do not keep the line that `kept_lines` has given last."""

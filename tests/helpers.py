@@ -25,7 +25,7 @@ from longclip_cli.jobs.recorded_output import RecordedOutput
 from longclip_cli.jobs.run_record import RunRecord
 from longclip_cli.rows import Row
 from longclip_cli.scorer import LongCLIPScorer
-from longclip_cli.storage.target import open_output
+from longclip_cli.storage.output_file import open_output
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"

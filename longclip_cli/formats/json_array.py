@@ -47,7 +47,7 @@ class JsonArray(Format):
         """Write an array of the elements, which keep their bytes, with their results."""
         rows = (row for row in self.read_rows(source, options, whole=True) if row is not Mark.PAUSE)
         key = options.output_key
-        write_array(file, (encode_record(row.origin, key, result) for result, row in zip(results, rows, strict=False)))
+        write_array(file, (encode_record(row.origin, key, result) for row, result in zip(rows, results, strict=False)))
 
     def write_lines(self, file: BinaryIO, lines: Iterator[bytes]) -> None:
         """Write an array of lines."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from threading import Lock
+from threading import Condition
 
 from longclip_cli.errors import LongCLIPError
 from longclip_cli.jobs.part import OpenPart
 from longclip_cli.jobs.plan import Part
 from longclip_cli.rows import Mark, Rows
+
+MOST_OPEN = 64  # inputs and outputs at a time; there may be thousands without a row that is to be scored
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Inputs:
         self._open_part = open_part
         self._handed: deque[OpenPart | FailedPart] = deque()
         self._open: list[OpenPart] = []
-        self._lock = Lock()  # of the list of what is open
+        self._changed = Condition()  # of the list of what is open
         self._is_closed = False
 
     def open_next(self) -> OpenPart | FailedPart | None:
@@ -44,19 +46,26 @@ class Inputs:
             opened = self._open_part(part)
         except LongCLIPError as error:
             return FailedPart(part, error)
-        with self._lock:
+        with self._changed:
             self._open.append(opened)
             if self._is_closed:  # nobody else will close it
                 self._close_one(opened)
         return opened
 
     def rows(self, first: OpenPart) -> Rows:
-        """Yield the rows of an opened input, and of those after it. Each is handed over before its first row."""
+        """Yield the rows of an opened input, and of those after it. Each is handed over before its first row.
+
+        `PAUSE` follows many inputs that are still open, so that those that have ended are completed.
+        """
         current: OpenPart | FailedPart | None = first
         while current and not self._is_closed:
             self._handed.append(current)
             if isinstance(current, OpenPart):
                 yield from rows_of(current)
+            if len(self._open) >= MOST_OPEN:
+                yield Mark.PAUSE
+                with self._changed:
+                    self._changed.wait_for(lambda: self._is_closed or len(self._open) < MOST_OPEN)
             current = self.open_next()
 
     def take(self) -> OpenPart | FailedPart | None:
@@ -65,8 +74,9 @@ class Inputs:
 
     def close(self, opened: OpenPart) -> None:
         """Close an input and its output."""
-        with self._lock:
+        with self._changed:
             self._close_one(opened)
+            self._changed.notify_all()
 
     def _close_one(self, opened: OpenPart) -> None:
         if opened in self._open:
@@ -75,10 +85,11 @@ class Inputs:
 
     def close_all(self) -> None:
         """Close what is open, and open no more."""
-        with self._lock:
+        with self._changed:
             self._is_closed = True
             for opened in list(self._open):
                 self._close_one(opened)
+            self._changed.notify_all()
 
 
 def rows_of(opened: OpenPart) -> Rows:

@@ -17,8 +17,8 @@ from longclip_cli.jobs.run_record import RunRecord, describe_run
 from longclip_cli.jobs.start import check_start, failed_rows, fields_advice, read_start
 from longclip_cli.reporting.summary import ModelInUse
 from longclip_cli.rows import error_of
+from longclip_cli.storage.output_file import open_output
 from longclip_cli.storage.source import open_input
-from longclip_cli.storage.target import open_output
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO
 
-from longclip_cli.errors import InputError, LongCLIPError
+from longclip_cli.errors import InputError, LongCLIPError, OutputError
 from longclip_cli.formats.detect import FORMATS, detect_format, output_format
 from longclip_cli.formats.format import Format
 from longclip_cli.formats.results import decode_result, encode_result
@@ -93,6 +93,11 @@ class OpenPart:
         self._rows_taken += count
         return count
 
+    @property
+    def is_written(self) -> bool:
+        """Whether the input has ended, and all its rows have been taken."""
+        return self.has_ended and self._rows_taken == self.rows_read
+
     def encode(self, row: Row, result: Result) -> bytes:
         """Return what the partial output holds of a row: a whole row or, if it can be read again, its result."""
         key = self._scoring.output_key
@@ -135,9 +140,16 @@ class OpenPart:
         source = open_input(self.part.input)
         if source.identity != self.source.identity:
             raise InputError(f"{source.name}: changed while it was scored; run again without --resume")
-        lines = self._partial_lines()
-        results = (found for line in lines if (found := decode_result(line, self._scoring.output_key)) is not None)
+        results = map(self._decode, self._partial_lines())
         self.find_format().write_file(file, source, results, self._scoring, self._output_format)
+        if next(results, None) is not None:
+            raise InputError(f"{source.name}: has fewer rows than were scored; run again without --resume")
+
+    def _decode(self, line: bytes) -> Result:
+        result = decode_result(line, self._scoring.output_key)
+        if result is None:
+            raise OutputError(f"{self.output.partial}: a line is not a result; run again without --resume")
+        return result
 
     def _partial_lines(self) -> Iterator[bytes]:
         """Yield the lines of the partial output. Raise `Interrupted` if a signal has asked the run to stop."""

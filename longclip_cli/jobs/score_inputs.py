@@ -19,7 +19,7 @@ from longclip_cli.jobs.write import Writer
 from longclip_cli.options import ScoreOptions
 from longclip_cli.reporting.progress import Progress
 from longclip_cli.reporting.summary import Summary
-from longclip_cli.storage.target import open_output
+from longclip_cli.storage.output_file import open_output
 
 
 def score_inputs(options: ScoreOptions, progress: Progress) -> Outcome:
@@ -66,7 +66,7 @@ def score_run(run: Run, inputs: Inputs, writer: Writer) -> None:
                 for scored in chunks:
                     writer.write(scored)
             run.stop.check()
-            writer.finish_all()
+            writer.complete_ended()
     except BaseException:
         writer.note_unfinished()
         with suppress(LongCLIPError):  # the first error is the one to report

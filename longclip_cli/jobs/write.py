@@ -34,7 +34,10 @@ class Writer:
         return self._current.output.partial if self._current else None
 
     def write(self, scored: Sequence[ScoredRow]) -> None:
-        """Write the next rows of the run, which may be of several inputs. Raise what ends the run."""
+        """Write the next rows of the run, which may be of several inputs, and complete what has ended.
+
+        Raise what ends the run.
+        """
         while scored:
             if not self._current:
                 self._take()
@@ -44,11 +47,15 @@ class Writer:
             scored = scored[count:]
             if scored:
                 self.finish()
+        self.complete_ended()
 
-    def finish_all(self) -> None:
-        """Complete the outputs of all inputs that were read. Raise what ends the run."""
+    def complete_ended(self) -> None:
+        """Complete the outputs of all inputs that have ended and whose rows are written. Raise what ends the run."""
         while self._current or self._take():
-            self.finish()
+            if self._current and not self._current.is_written:
+                return
+            if self._current:
+                self.finish()
 
     def _take(self) -> bool:
         """Go on to the next input that was opened; return whether there is one."""

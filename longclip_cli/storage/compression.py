@@ -41,6 +41,12 @@ def open_zstd(file: BinaryIO) -> BinaryIO:
     return io.BufferedReader(ZstdFile(file), buffer_size=BUFFER_BYTES)
 
 
+def check_compressor(compression: str | None) -> None:
+    """Raise `OutputError` if a compression needs a package that is not installed."""
+    if compression:
+        COMPRESSORS[compression](io.BytesIO())
+
+
 def write_zstd(file: BinaryIO) -> BinaryIO:
     """Return a file that compresses into `file`. Raise `OutputError` if the zstandard package is not installed."""
     try:

@@ -7,8 +7,9 @@ import threading
 import pytest
 
 from longclip_cli.errors import OutputError
+from longclip_cli.storage.output_file import open_output
 from longclip_cli.storage.side_files import side_files
-from longclip_cli.storage.target import Output, open_output
+from longclip_cli.storage.target import Output
 
 
 def leave_partial(path, content):

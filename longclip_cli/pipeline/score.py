@@ -28,8 +28,8 @@ def score_rows(
     """Yield every row with its result, in order, a chunk at a time.
 
     While the device works on one chunk the next is being loaded. If the input is live, each row is scored as soon as
-    it is there. A chunk is empty where no more rows have arrived and all before are out. An error in the input is raised once the rows before it are out. Once `stop` is set, no rows follow
-    those in progress.
+    it is there. A chunk is empty where no more rows have arrived and all before are out. An error in the input is
+    raised once the rows before it are out. Once `stop` is set, no rows follow those in progress.
     """
     ahead = prefetch or 2 * encoder.chunk_rows
     in_flight: deque[tuple[list[LoadedRow], PendingScores]] = deque()

@@ -8,7 +8,7 @@ import signal
 import time
 
 import pytest
-from helpers import MISSING, ROW, jsonl, longclip_score, parse_jsonl, rows_of, start_longclip_score, wait_until
+from helpers import MISSING, ROW, jsonl, longclip_score, parse_jsonl, rows_of, shell, start_longclip_score, wait_until
 
 
 def write_array(path, rows):
@@ -142,6 +142,21 @@ def test_inputs_without_rows_have_outputs_without_rows(tiny_checkpoint, tmp_path
         "e.jsonl": 0,
     }
     assert longclip_score(folder, "-o", out, "-m", tiny_checkpoint, "--resume").returncode == 3
+
+
+def test_thousands_of_inputs_need_few_file_descriptors(tiny_checkpoint, tmp_path):
+    """Inputs without a row, and those that are complete already, are closed while others are opened."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for i in range(300):
+        (folder / f"{i:03}.jsonl").write_text(jsonl(ROW) if i in (10, 250) else "")
+    for _ in range(2):
+        run = shell(tmp_path, f'ulimit -n 150; score in -o out -m "{tiny_checkpoint}" --resume')
+        assert run.returncode == 0, run.stderr
+    assert b"300 complete already" in run.stderr
+    (folder / "299.jsonl").write_text(jsonl(ROW))
+    run = shell(tmp_path, f'ulimit -n 150; score in -o out -m "{tiny_checkpoint}" --resume')
+    assert run.returncode == 0 and b"1 completed, 299 complete already" in run.stderr
 
 
 def test_an_output_that_was_changed_is_scored_again(tiny_checkpoint, tmp_path):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import orjson
 
-from longclip_cli.errors import RowError
+from longclip_cli.errors import Reason, RowError
 from longclip_cli.formats.json_text import json_string, object_of, parse_object
 from longclip_cli.options import error_key
 from longclip_cli.rows import Result, Score, error_of
@@ -63,10 +63,15 @@ def score_of(value: object) -> float | None:
 
 
 def element_errors(indices: list[int], message: str) -> list[RowError | None]:
-    """Return the errors of the failed elements of a list, from their joined message (see `rows.error_of`)."""
-    errors = []
+    """Return the errors of the failed elements of a list, from their joined message (see `rows.error_of`).
+
+    A file name may look like the begin of the next message; what is between is not lost then.
+    """
+    texts = []
     rest = message.removeprefix(f"[{indices[0]}] ") if indices else ""
     for following in indices[1:]:
         this, _, rest = rest.partition(f"; [{following}] ")
-        errors.append(RowError.from_message(this))
-    return [*errors, RowError.from_message(rest)] if indices else []
+        texts.append(this)
+    if not indices or not RowError.from_message(message):
+        return [None] * len(indices)
+    return [RowError.from_message(text) or RowError(Reason.UNEXPECTED, message=text) for text in (*texts, rest)]

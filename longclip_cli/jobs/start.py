@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from longclip_cli.errors import InputError, RowError, WrongInputError
-from longclip_cli.formats.selectors import nearest_path, paths_of
+from longclip_cli.formats.paths import nearest_path, paths_of
 from longclip_cli.formats.sniffing import seems_to_be
 from longclip_cli.jobs.part import OpenPart
 from longclip_cli.jobs.run import Run

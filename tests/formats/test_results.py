@@ -33,7 +33,7 @@ def test_a_score_is_rounded_to_six_decimals():
 
 
 SCORES = st.integers(0, 10**6).map(lambda millionths: millionths / 10**6)
-ERRORS = st.builds(RowError, st.sampled_from(Reason), st.sampled_from(["a.png", "[1] b.png"]))
+ERRORS = st.builds(RowError, st.sampled_from(Reason), st.sampled_from(["a.png", "[1] b.png", "x; [1] c.png", "; [2] "]))
 PAIRS = st.lists(SCORES | ERRORS, min_size=1, max_size=4).map(tuple)
 
 

@@ -107,4 +107,4 @@ def all_alike(count: int, first: ScoredRow, opened: OpenPart) -> WrongInputError
 
 def no_row(opened: OpenPart, content: bytes) -> WrongInputError:
     """Return the error of an input that begins with `content` and has no row."""
-    return WrongInputError(f"{opened.source.name}: no line is a JSON object; it {seems_to_be(content)}")
+    return WrongInputError(f"{opened.source.name}: {opened.find_format().no_row(content)}")

@@ -54,7 +54,7 @@ def read_header(source: Input, record: TextRecord | None, dialect: Dialect, opti
     if len(record.content) > MAX_HEADER_BYTES:
         raise InputError(
             f"{source.name}: line {record.number}, which should name the columns, has more than {MAX_HEADER_BYTES} "
-            f"bytes; the file {seems_to_be(record.content[:MOST_SNIFFED])}"
+            "bytes; is it a header, and does it close its quotation marks?"
         )
     body, end = split_end(record.content)
     start = UTF8_BOM if body.startswith(UTF8_BOM) else b""
@@ -71,7 +71,11 @@ def check_header(source: Input, record: TextRecord, body: bytes, dialect: Dialec
     """Raise `InputError` if a header is no text, or its quotes are broken."""
     if error := text_error(body, record.number, dialect):
         kind = looks_like(record.content[:MOST_SNIFFED])
-        advice = CONVERT_TO_UTF8 if kind in ("CSV", "TSV", "plain text") else f"the file {seems_to_be(record.content)}"
+        advice = (
+            CONVERT_TO_UTF8
+            if kind in ("CSV", "TSV", "plain text")
+            else f"the file {seems_to_be(record.content[:MOST_SNIFFED])}"
+        )
         raise InputError(f"{source.name}: {error}; {advice}")
 
 

@@ -66,7 +66,7 @@ class OpenPart:
         """Yield the rows of the input, as many as are wanted. Raise `InputError`, or `UsageError` for the output."""
         wanted = self._scoring.limit
         read = self.find_format()
-        self._streams = not self.output.is_file and self._output_format == read.name
+        self._streams = self._output_format == read.name and not self.output.is_file
         for row in read.read_rows(self.source, self._scoring, whole=self._writes_rows):
             yield row
             if wanted and row is not Mark.PAUSE and (wanted := wanted - 1) == 0:

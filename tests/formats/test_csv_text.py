@@ -4,63 +4,24 @@ import csv
 import io
 import json
 import os
-import random
-import tracemalloc
 from dataclasses import replace
+from io import BufferedReader, FileIO
 
 import pandas
 import pytest
-from helpers import MEBIBYTE
+from csv_files import BOM, HEAD, KEY, OPTIONS, input_of, read, scored, through_jsonl
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from longclip_cli.errors import InputError, LongCLIPError, Reason, RowError
-from longclip_cli.formats.csv_text import Csv, SeparatedText, Tsv
-from longclip_cli.options import ScoringOptions
-from longclip_cli.rows import Mark, Row
-from longclip_cli.storage.source import Input, open_input
+from longclip_cli.errors import Reason, RowError
+from longclip_cli.formats.csv_text import Csv, Tsv
+from longclip_cli.storage.source import Input
 
-KEY = "clip_score"
-OPTIONS = ScoringOptions()
-HEAD = b"image_path,text\n"
+BROKEN_QUOTES = 'text after a closing quotation mark: is one missing, or not doubled ("")?'
 FAILED = RowError(Reason.NO_SUCH_FILE, 'a "b",\nc')
 numbers = st.sampled_from([0.0, 0.25, 0.6180339, 1.0])
 results = numbers | st.just(FAILED) | st.lists(numbers | st.just(FAILED), min_size=1, max_size=3)
 values = st.text(st.characters(exclude_characters="\0\r", codec="utf-8"), max_size=8) | st.text(',\t"\n x', max_size=6)
-
-
-def input_of(content: bytes) -> Input:
-    file = io.BytesIO(content)
-    return Input("in.csv", file, file, len(content), "in.csv")
-
-
-def read(
-    content: bytes, options: ScoringOptions = OPTIONS, kind: type[SeparatedText] = Csv
-) -> tuple[SeparatedText, list[Row]]:
-    """Return the format that has read the content, and the rows."""
-    text = kind()
-    rows = [row for row in text.read_rows(input_of(content), options, whole=True) if row is not Mark.PAUSE]
-    return text, rows
-
-
-def scored(content: bytes, *scores, options: ScoringOptions = OPTIONS, kind: type[SeparatedText] = Csv) -> bytes:
-    """Return the finished file, which is the same whether it is streamed or assembled at the end."""
-    text, rows = read(content, options, kind)
-    results = [*scores, *[0.5] * (len(rows) - len(scores))]
-    streamed = [text.encode_row(row, options.output_key, result) for row, result in zip(rows, results, strict=True)]
-    file = io.BytesIO()
-    kind().write_file(file, input_of(content), iter(results), options, kind.name)
-    assert file.getvalue() == b"".join([text.stream_start(), *streamed])
-    return file.getvalue()
-
-
-def through_jsonl(content: bytes, *scores, options: ScoringOptions = OPTIONS, kind: type[SeparatedText] = Csv) -> bytes:
-    """Return the finished file of an input that cannot be read again."""
-    text, rows = read(content, options, kind)
-    file = io.BytesIO()
-    lines = [text.encode_line(row, options.output_key, score) for row, score in zip(rows, scores, strict=True)]
-    text.write_lines(file, iter(lines))
-    return file.getvalue()
 
 
 def errors_of(content: bytes) -> list[str | None]:
@@ -98,12 +59,12 @@ def test_records_keep_their_bytes_and_get_two_columns(table, kind, end, is_quote
     ends = [file.tell() for row in [names, *(row[:3] for row in table)] if writer.writerow(row)]
     text = file.getvalue()
     assume(all(delimiter in part.replace(" ", "") for part in text.splitlines()[:1]))
-    content = b"\xef\xbb\xbf" * has_bom + text.encode()
+    content = BOM * has_bom + text.encode()
     content = content.removesuffix(end.encode()) if is_cut else content
     scores = [tuple(row[3]) if isinstance(row[3], list) else row[3] for row in table]
     output = scored(content, *scores, kind=kind)
     expected = [[*names, KEY, f"{KEY}_error"], *([*row[:3], *cells_of(row[3])] for row in table)]
-    assert table_of(output.removeprefix(b"\xef\xbb\xbf"), delimiter) == expected
+    assert table_of(output.removeprefix(BOM), delimiter) == expected
     assert output.endswith(end.encode()) != is_cut
     begin = 0
     for stop in ends:
@@ -130,10 +91,7 @@ def test_rows_of_a_pipe_keep_their_values(table, kind):
     [
         (HEAD + b"a,b\n", b"image_path,text,clip_score,clip_score_error\na,b,0.5,\n"),
         (HEAD.replace(b"\n", b"\r\n") + b"a,b", b"image_path,text,clip_score,clip_score_error\r\na,b,0.5,"),
-        (
-            b"\xef\xbb\xbf" + HEAD + b'a,"b"\n\n\n',
-            b'\xef\xbb\xbfimage_path,text,clip_score,clip_score_error\na,"b",0.5,\n',
-        ),
+        (BOM + HEAD + b'a,"b"\n\n', BOM + b'image_path,text,clip_score,clip_score_error\na,"b",0.5,\n'),
         (b'\xef\xbb\xbf"image_path","a,\nb",text\n1,2,3\n', None),
         (HEAD + b"a,b\r\r\n", b"image_path,text,clip_score,clip_score_error\na,b,0.5,\r\r\n"),
         (HEAD, b"image_path,text,clip_score,clip_score_error\n"),
@@ -200,10 +158,10 @@ def test_jsonl_has_strings_only():
         (b"a,b\xe9,c", "not UTF-8: byte 0xe9 at position 4", [b"a", b"b\xe9", b"c"]),
         (
             b'a,"b"c,d',
-            'text after a closing quotation mark: is one missing, or not doubled ("")?',
+            BROKEN_QUOTES,
             [b"a", b'"b"c', b"d"],
         ),
-        (rb'a,"b \"c\"",d', 'text after a closing quotation mark: is one missing, or not doubled ("")?', None),
+        (rb'a,"b \"c\"",d', BROKEN_QUOTES, None),
     ],
 )
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b""])
@@ -239,41 +197,6 @@ def test_a_field_may_be_longer_than_the_csv_module_allows():
     assert csv.field_size_limit() == limit
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "empty; its first line should name the columns"),
-        (b"\n \r\n", "empty; its first line should name the columns"),
-        (
-            b"image_path;text\na;b\n",
-            "its fields seem to be separated by ;: convert it, for example with pandas.read_csv",
-        ),
-        (b"image_path\ttext\na\tb\n", "its fields seem to be separated by tabs: use --input-format tsv"),
-        (b"image_path,text,text\na,b,c\n", "2 columns have the name 'text', which is to be read; rename them"),
-        ("image_path,text,é\n".encode("latin-1"), "not UTF-8: byte 0xe9 at position 17; convert it to UTF-8"),
-        ("image_path,text\n".encode("utf-16"), "looks like UTF-16 text; convert it with iconv -f UTF-16 -t UTF-8"),
-        ("image_path,text\n".encode("utf-16-le"), "looks like UTF-16 text; convert it with iconv"),
-        (b"image_path,text\ra,b\rc,d\r", r"its lines end with CR only; convert them with tr '\r' '\n'"),
-        (b'image_path,text\ra,"b\n,"\r', r"its lines end with CR only"),
-        (b'image_path,"text"x\n', "line 1: text after a closing quotation mark"),
-        (b"image_path,text," + b"x," * 2**19 + b"\n", "has more than 1048576 bytes"),
-        (b'image_path,"text\n1,2\n', "the record in lines 1 to 2, the last one lacks a closing quotation mark"),
-        (b"\x1f\x8b\x08", "is compressed; pipe it through zcat"),
-        (b"PAR1\x15\x04\0\n", "line 1: a NUL byte: at position 7; the file looks like a Parquet file"),
-    ],
-)
-def test_an_input_without_a_usable_header_is_an_error(content, message):
-    with pytest.raises(InputError) as error:
-        read(content)
-    assert str(error.value).startswith("in.csv: ")
-    assert message in str(error.value)
-
-
-def test_tsv_with_commas_names_the_option():
-    with pytest.raises(InputError, match="separated by ,: use --input-format csv"):
-        read(HEAD, kind=Tsv)
-
-
 def test_duplicate_and_empty_names_that_are_not_read_are_kept():
     content = b",a,a,image_path,text,\n1,2,3,4,5,6\n"
     assert scored(content) == b",a,a,image_path,text,,clip_score,clip_score_error\n1,2,3,4,5,6,0.5,\n"
@@ -293,7 +216,7 @@ def test_results_may_end_before_the_rows():
 
 def test_each_record_is_read_as_soon_as_it_has_arrived():
     reader, writer = os.pipe()
-    with open(reader, "rb") as file, open(writer, "wb", buffering=0) as pipe:
+    with BufferedReader(FileIO(reader)) as file, FileIO(writer, "w") as pipe:
         pipe.write(HEAD + b'a,"b\n')
         rows = Csv().read_rows(Input("a pipe", file, file, None, "a pipe"), OPTIONS, whole=True)
         pipe.write(b'c"\nd,')
@@ -301,82 +224,3 @@ def test_each_record_is_read_as_soon_as_it_has_arrived():
         pipe.write(b"e\n")
         row = next(rows)
         assert (row.number, row.offset, row.inputs.texts) == (4, 0, ("e",))
-
-
-def test_memory_for_many_records_is_bounded(tmp_path):
-    path = tmp_path / "in.csv"
-    record = b'a,"' + b"x" * 2**20 + b'\n"\n'
-    with path.open("wb") as file:
-        file.writelines([HEAD, *[record] * 60])
-    tracemalloc.start()
-    with (tmp_path / "out.csv").open("wb") as file:
-        Csv().write_file(file, open_input(str(path)), iter([0.5] * 60), OPTIONS, "csv")
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 20 * MEBIBYTE
-    assert (tmp_path / "out.csv").stat().st_size == path.stat().st_size + 60 * 5 + 28
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        HEAD + b'a,"' + b'""' * 2**22 + b'"\n',
-        HEAD + b"," * 2**23 + b"\n",
-        HEAD + b'"",' * 2**21 + b"\n",
-        HEAD + b'a,"' + b"\n" * 2**19 + b'"\n',
-    ],
-    ids=["quotes", "commas", "quoted fields", "lines"],
-)
-def test_a_hostile_record_needs_little_memory(content):
-    source = input_of(content)
-    tracemalloc.start()
-    (row,) = (row for row in Csv().read_rows(source, OPTIONS, whole=True) if row is not Mark.PAUSE)
-    held, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert held < 1.1 * row.size + MEBIBYTE
-    assert peak < 10 * len(content) + MEBIBYTE
-
-
-def flipped(content: bytes, seed: int) -> bytes:
-    """Return the content with one to three bytes changed, or cut."""
-    chance = random.Random(seed)
-    changed = bytearray(content)
-    for _ in range(chance.randint(1, 3)):
-        changed[chance.randrange(len(changed))] = chance.choice([chance.randrange(256), *b'",\n\r\0'])
-    return bytes(changed[: chance.randrange(len(changed))] if chance.random() < 0.1 else changed)
-
-
-def check_flips(seeds: range) -> None:
-    """Each record is a row, or the input an error, and no byte of a record is lost."""
-    lines = [f'"{i}",pictures/{i}.png,"A ""cat"",\nno {i}","{{""a"": [1]}}"' for i in range(20)]
-    content = "\r\n".join(["id,image_path,text,meta", *lines, ""]).encode()
-    for seed in seeds:
-        changed = flipped(content, seed)
-        try:
-            text, rows = read(changed)
-        except LongCLIPError as error:
-            assert str(error).startswith("in.csv: ")
-            continue
-        rest = changed[changed.index(b"\n") + 1 :]
-        for row in rows:
-            blank, _, rest = rest.partition(text.content_of(row))
-            assert not blank.strip()
-        assert not rest.strip()
-        for row in rows:
-            result = row.inputs if isinstance(row.inputs, RowError) else 0.5
-            output = text.encode_row(row, KEY, result)
-            if not isinstance(row.inputs, RowError):
-                body = row.origin.rstrip(b"\r\n")
-                assert output == body + b",0.5," + row.origin[len(body) :]
-            fields = json.loads(text.encode_line(row, KEY, result), object_pairs_hook=list)
-            assert [value for name, value in fields if name == KEY] == [None if result is row.inputs else 0.5]
-        through_jsonl(changed, *[0.5] * len(rows))
-
-
-def test_changed_bytes_give_errors_and_lose_nothing():
-    check_flips(range(60))
-
-
-@pytest.mark.stress
-def test_changed_bytes_give_errors_and_lose_nothing_500_times():
-    check_flips(range(500))

@@ -4,23 +4,18 @@ import csv
 import io
 
 import pytest
+from csv_files import input_of
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from longclip_cli.errors import InputError
 from longclip_cli.formats.dialects import Dialect, split_end
 from longclip_cli.formats.records import read_records
-from longclip_cli.storage.source import Input
 
 DIALECTS = {delimiter: Dialect(delimiter.encode()) for delimiter in ",\t"}
 delimiters = st.sampled_from(list(DIALECTS))
 values = st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=8) | st.text(',\t"\n\r x', max_size=6)
 tables = st.lists(st.lists(values, min_size=2, max_size=4), min_size=1, max_size=5)
-
-
-def input_of(content: bytes) -> Input:
-    file = io.BytesIO(content)
-    return Input("in.csv", file, file, len(content), "in.csv")
 
 
 def contents_of(content: bytes, delimiter: str = ",") -> list[bytes]:
@@ -46,7 +41,7 @@ def test_fields_are_those_that_the_csv_module_reads(text, delimiter, end):
         records = contents_of(text.encode(), delimiter)
     except InputError as error:
         assert "lacks a closing quotation mark" in str(error)
-        with pytest.raises(csv.Error, match="unexpected end|expected after"):
+        with pytest.raises(csv.Error, match=r"unexpected end|expected after"):
             list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
         return
     read = [row for record in records if any(map(str.strip, row := values_of(record, delimiter)))]

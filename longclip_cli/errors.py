@@ -69,6 +69,11 @@ class Reason(StrEnum):
     NOT_JSON = "line: not JSON"
     NOT_AN_OBJECT = "line: not a JSON object"
     NESTED_TOO_DEEPLY = "line: nested too deeply"
+    NOT_UTF8 = "line: not UTF-8"
+    NUL_BYTE = "line: a NUL byte"
+    AFTER_QUOTE = "line: text after a closing quotation mark"
+    TOO_FEW_FIELDS = "line: too few fields"
+    TOO_MANY_FIELDS = "line: too many fields"
     NO_IMAGE_FIELD = "image: no field"
     NOT_A_PATH = "image: not a path"
     NO_IMAGES = "image: an empty list"
@@ -97,8 +102,8 @@ class Reason(StrEnum):
 
     @property
     def is_not_a_row(self) -> bool:
-        """Whether the line is no JSON object, so that the input may not be JSONL."""
-        return self in (Reason.NOT_JSON, Reason.NOT_AN_OBJECT, Reason.NESTED_TOO_DEEPLY)
+        """Whether the line holds no row, so that the input may be of another format."""
+        return self.startswith("line:")
 
     @property
     def is_missing_field(self) -> bool:

@@ -39,7 +39,7 @@ def score(
         list[str] | None,
         typer.Argument(
             metavar="INPUT",
-            help="Files of JSONL or JSON arrays, or folders of them; .gz .bz2 .xz .zst are decompressed; - is stdin.",
+            help="JSONL, JSON, CSV or TSV files, or folders of them; .gz .bz2 .xz .zst are decompressed; - is stdin.",
         ),
     ] = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
@@ -125,7 +125,7 @@ def resume_advice(options: ScoreOptions) -> str:
 def advice(reason: Reason) -> str:
     """Return what to check if no row was scored and the first failed for this reason."""
     if reason.is_not_a_row:
-        return "; is the input JSONL?"
+        return "; see --input-format"
     is_named_wrong = reason.is_missing_field or reason is Reason.NO_SUCH_FILE
     return "; see --image-key, --text-key and --image-root" if is_named_wrong else ""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from longclip_cli.errors import UsageError
+from longclip_cli.formats.csv_text import Csv, Tsv
 from longclip_cli.formats.format import Format
 from longclip_cli.formats.json_array import JsonArray
 from longclip_cli.formats.jsonl import UTF8_BOM, Jsonl
@@ -12,7 +13,7 @@ from longclip_cli.options import STANDARD_STREAM, InputFormat
 from longclip_cli.storage.compression import without_compression
 from longclip_cli.storage.source import Input
 
-FORMATS: dict[InputFormat, Format] = {each.name: each for each in (Jsonl(), JsonArray())}
+FORMATS: dict[InputFormat, Format] = {each.name: each for each in (Jsonl(), JsonArray(), Csv(), Tsv())}
 BY_SUFFIX = {suffix: each for each in FORMATS.values() for suffix in each.suffixes}
 
 
@@ -37,18 +38,18 @@ def begins_array(source: Input) -> bool:
     return source.peek().removeprefix(UTF8_BOM).lstrip().startswith(b"[")
 
 
-def output_format(path: str, read: Format) -> InputFormat:
+def output_format(path: str, read: Format, *, is_stream: bool) -> InputFormat:
     """Return the format in which rows of the format `read` are written to `path`. Raises `UsageError`.
 
-    Standard output takes JSONL. A file is JSONL or has the format of the input, as its name says.
+    A file is JSONL or has the format of the input, as its name says. A stream, which cannot be assembled at the end,
+    takes only formats that are written row by row.
     """
-    if path == STANDARD_STREAM:
-        return "jsonl"
-    named = format_of_name(path)
-    if named is None or named.name in read.outputs:
-        return named.name if named else read.outputs[0]
+    possible = [name for name in read.outputs if FORMATS[name].streams or not is_stream]
+    named = None if path == STANDARD_STREAM else format_of_name(path)
+    if named is None or named.name in possible:
+        return named.name if named else possible[0]
     if isinstance(named, JsonArray):  # also a usual name for JSONL
         return "jsonl"
     raise UsageError(
-        f"-o {path}: rows of {read.name} are not written as {named.name}; they can be {' or '.join(read.outputs)}"
+        f"-o {path}: rows of {read.name} are not written as {named.name}; they can be {' or '.join(possible)}"
     )

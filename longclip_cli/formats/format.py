@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import BinaryIO, ClassVar
+from typing import BinaryIO, ClassVar, Self
 
+from longclip_cli.formats.sniffing import seems_to_be
 from longclip_cli.options import InputFormat, ScoringOptions
 from longclip_cli.rows import Result, Row, Rows
 from longclip_cli.storage.source import Input
@@ -20,6 +21,11 @@ class Format(ABC):
     name: ClassVar[InputFormat]
     suffixes: ClassVar[tuple[str, ...]]  # of file names, less that of a compression
     outputs: ClassVar[tuple[InputFormat, ...]]  # formats that its rows can be written in, the default one first
+    streams: ClassVar[bool] = False  # whether its rows can be written one by one, as to standard output
+
+    def for_input(self) -> Self:
+        """Return the format as one input has it; an instance that remembers nothing of its input serves all."""
+        return self
 
     @abstractmethod
     def read_rows(self, source: Input, options: ScoringOptions, *, whole: bool) -> Rows:
@@ -39,6 +45,18 @@ class Format(ABC):
     @abstractmethod
     def encode_line(self, row: Row, output_key: str, result: Result) -> bytes:
         """Return a row with its result as a line of JSONL."""
+
+    def encode_row(self, row: Row, output_key: str, result: Result) -> bytes:
+        """Return a row with its result in this format, if it streams."""
+        return self.encode_line(row, output_key, result)
+
+    def stream_start(self) -> bytes:
+        """Return what precedes the rows in a stream of this format, once the first row is read or there is none."""
+        return b""
+
+    def no_row(self, content: bytes) -> str:
+        """Return, for an error message, why an input that begins with `content` has no row."""
+        return f"no line is a JSON object; it {seems_to_be(content)}"
 
     def write_file(
         self, file: BinaryIO, source: Input, results: Iterator[Result], options: ScoringOptions, output: InputFormat

@@ -37,6 +37,7 @@ class Jsonl(Format):
     name = "jsonl"
     suffixes = (".jsonl", ".ndjson", ".jsonlines")
     outputs = ("jsonl",)
+    streams = True
 
     def read_rows(self, source: Input, options: ScoringOptions, *, whole: bool) -> Rows:
         """Yield the rows of an input, and `PAUSE` for a long run of blank lines. Raises `InputError`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import BinaryIO
 
 from longclip_cli.errors import InputError, LongCLIPError, OutputError
@@ -58,21 +59,25 @@ class OpenPart:
         self._stop = stop
         # What cannot be read again has to be kept. Its format may not be known yet; JSON is the widest guess.
         widest = read or FORMATS[scoring.input_format or "json"]
-        self._writes_rows = output_format(part.output, widest) == "jsonl" or not source.path
+        written_as = output_format(part.output, widest, is_stream=not output.is_file)
+        self._writes_rows = written_as == "jsonl" or not source.path or not output.is_file
+        self._streams = False  # whether rows are written in the format of the input, one by one; set by `read`
 
-    @property
+    @cached_property
     def _output_format(self) -> InputFormat:
-        return output_format(self.part.output, self.find_format())
+        return output_format(self.part.output, self.find_format(), is_stream=not self.output.is_file)
 
     def find_format(self) -> Format:
         """Return the format of the input; may wait for its first bytes. Raise `InputError`."""
-        self.format = self.format or detect_format(self.source, self._scoring.input_format)
+        self.format = self.format or detect_format(self.source, self._scoring.input_format).for_input()
         return self.format
 
     def read(self) -> Rows:
-        """Yield the rows of the input, as many as are wanted. Raise `InputError`."""
+        """Yield the rows of the input, as many as are wanted. Raise `InputError`, or `UsageError` for the output."""
         wanted = self._scoring.limit
-        for row in self.find_format().read_rows(self.source, self._scoring, whole=self._writes_rows):
+        read = self.find_format()
+        self._streams = self._output_format == read.name and not self.output.is_file
+        for row in read.read_rows(self.source, self._scoring, whole=self._writes_rows):
             yield row
             if wanted and row is not Mark.PAUSE and (wanted := wanted - 1) == 0:
                 return
@@ -99,15 +104,23 @@ class OpenPart:
         return self.has_ended and self._rows_taken == self.rows_read
 
     def encode(self, row: Row, result: Result) -> bytes:
-        """Return what the partial output holds of a row: a whole row or, if it can be read again, its result."""
-        key = self._scoring.output_key
-        return self.find_format().encode_line(row, key, result) if self._writes_rows else encode_result(key, result)
+        """Return what is written of a row: a whole row or, if it is in a file and can be read again, its result."""
+        read, key = self.find_format(), self._scoring.output_key
+        if self._streams:
+            return read.encode_row(row, key, result)
+        return read.encode_line(row, key, result) if self._writes_rows else encode_result(key, result)
 
-    def write(self, scored: Sequence[ScoredRow]) -> None:
-        """Write and count some rows. Raise `OutputError`."""
+    def _begin(self) -> None:
+        """Open the output, unless an earlier input of the run has. Raise `OutputError`."""
         assert self.record, "the part is prepared"
         if not self.output.has_begun:
             self.output.begin(self.record)
+            if self._streams:
+                self.output.write(self.find_format().stream_start())
+
+    def write(self, scored: Sequence[ScoredRow]) -> None:
+        """Write and count some rows. Raise `OutputError`."""
+        self._begin()
         self.first_bytes = self.first_bytes or self.find_format().content_of(scored[0].row)[:MOST_SNIFFED]
         for block in blocks(self.encode(done.row, done.result) for done in scored):
             self.output.write(block)
@@ -115,9 +128,7 @@ class OpenPart:
 
     def complete(self) -> None:
         """Make the output final. Raise `OutputError`, or `InputError` if the input has changed."""
-        assert self.record, "the part is prepared"
-        if not self.output.has_begun:
-            self.output.begin(self.record)
+        self._begin()
         self.output.complete(self.counts.rows, self.counts.failed, self._file_writer())
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from longclip_cli.errors import InputError, UsageError
-from longclip_cli.formats.detect import format_of_name
+from longclip_cli.formats.detect import FORMATS, format_of_name
 from longclip_cli.formats.inputs import InputFields
 from longclip_cli.options import STANDARD_STREAM, InputFormat, ScoreOptions
 from longclip_cli.storage.compression import without_compression
@@ -65,6 +65,7 @@ def plan_run(options: ScoreOptions) -> Plan:
     if STANDARD_STREAM in options.inputs and len(options.inputs) > 1:
         raise UsageError("- (standard input) cannot be combined with other inputs")
     found = [file for path in options.inputs for file in inputs_at(path, options)]
+    check_stream(found, options)
     parts = [(file.path, *output_of(file, options, is_several=len(found) > 1)) for file in found]
     check_distinct(parts)
     sizes = [os.path.getsize(path) if os.path.isfile(path) else None for path, *_ in parts]  # noqa: PTH113, PTH202
@@ -136,6 +137,17 @@ def output_of(file: Found, options: ScoreOptions, *, is_several: bool) -> tuple[
         raise UsageError(f"-o {output} is a folder; give a file for what standard input brings")
     name = without_compression(file.name)
     return str(Path(output) / name), Path(output) / SIDE_FOLDER / name
+
+
+def check_stream(found: list[Found], options: ScoreOptions) -> None:
+    """Raise `UsageError` if several inputs with headers would become one stream."""
+    if options.output == STANDARD_STREAM and len(found) > 1:
+        for file in found:
+            read = FORMATS[options.scoring.input_format] if options.scoring.input_format else format_of_name(file.name)
+            if read and read.streams and read.name != "jsonl":
+                raise UsageError(
+                    f"{file.path}: {read.name} of several inputs is not written to one stream; give a folder with -o"
+                )
 
 
 def check_distinct(parts: list[tuple[str, str, Path | None]]) -> None:

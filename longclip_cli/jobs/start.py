@@ -117,4 +117,4 @@ def listed(paths: list[str]) -> str:
 
 def no_row(opened: OpenPart, content: bytes) -> WrongInputError:
     """Return the error of an input that begins with `content` and has no row."""
-    return WrongInputError(f"{opened.source.name}: no line is a JSON object; it {seems_to_be(content)}")
+    return WrongInputError(f"{opened.source.name}: {opened.find_format().no_row(content)}")

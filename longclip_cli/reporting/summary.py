@@ -127,7 +127,7 @@ class Summary(Counts):
             lines.append(f"  kept    {self.kept:,} rows of an earlier run")
         lines += [f"  failed  {count:,} {reason}" for reason, count in self.failures.most_common()]
         if self.last_line_unterminated and self.last_is_no_row:
-            lines.append("  note    the last line has no line end and is not JSON: is the input complete?")
+            lines.append("  note    the last line has no line end and is no row: is the input complete?")
         if self.texts_cut:
             lines.append(f"  cut     {self.texts_cut:,} texts at the context length")
         if self.rotations:

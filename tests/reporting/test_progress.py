@@ -162,7 +162,7 @@ def test_a_summary_is_utf_8_in_any_locale(tiny_checkpoint, tmp_path, key):
 def test_a_last_line_without_a_line_end_is_noted(tiny_checkpoint, tmp_path, end, is_unterminated, is_noted):
     run = longclip_score("-m", tiny_checkpoint, "--summary", "s.json", input=jsonl(ROW) + end, cwd=tmp_path)
     assert json.loads((tmp_path / "s.json").read_text())["last_line_unterminated"] is is_unterminated
-    assert (b"the last line has no line end and is not JSON" in run.stderr) is is_noted
+    assert (b"the last line has no line end and is no row" in run.stderr) is is_noted
 
 
 def test_a_kept_last_line_without_a_line_end_is_noted():

@@ -29,7 +29,7 @@ def detect_format(source: Input, wanted: InputFormat | None) -> Format:
     """
     known = FORMATS[wanted] if wanted else format_of_name(source.name)
     if known and not isinstance(known, JsonArray):
-        return known
+        return known.for_input()
     return FORMATS["json" if begins_array(source) else "jsonl"]
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from longclip_cli.errors import InputError
 from longclip_cli.formats.dialects import UTF8_BOM, Dialect
-from longclip_cli.formats.lines import BLANK_BYTES, MAX_LINE_BYTES, READ_ERRORS, reject_compressed
-from longclip_cli.storage.source import Input
+from longclip_cli.formats.lines import BLANK_BYTES, MAX_LINE_BYTES, reject_compressed
+from longclip_cli.storage.source import UNREADABLE, Input
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def read_records(source: Input, dialect: Dialect) -> Iterator[TextRecord]:
                 elif blank > BLANK_BYTES:
                     blank = 0
                     yield TextRecord(first, b"", 0)
-        except READ_ERRORS as error:
+        except UNREADABLE as error:
             raise InputError(f"{source.name}: unreadable after line {number}: {error}") from error
 
 

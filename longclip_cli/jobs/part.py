@@ -69,7 +69,7 @@ class OpenPart:
 
     def find_format(self) -> Format:
         """Return the format of the input; may wait for its first bytes. Raise `InputError`."""
-        self.format = self.format or detect_format(self.source, self._scoring.input_format).for_input()
+        self.format = self.format or detect_format(self.source, self._scoring.input_format)
         return self.format
 
     def read(self) -> Rows:

@@ -55,4 +55,4 @@ def test_what_cannot_be_decompressed_is_an_error(tmp_path):
     ],
 )
 def test_an_output_is_jsonl_or_has_the_format_of_its_input(path, read, expected):
-    assert output_format(path, FORMATS[read]) == expected
+    assert output_format(path, FORMATS[read], is_stream=path == "-") == expected

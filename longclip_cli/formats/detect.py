@@ -8,11 +8,13 @@ from longclip_cli.errors import UsageError
 from longclip_cli.formats.format import Format
 from longclip_cli.formats.json_array import JsonArray
 from longclip_cli.formats.jsonl import UTF8_BOM, Jsonl
+from longclip_cli.formats.parquet import Parquet
+from longclip_cli.formats.parquet_file import MAGIC
 from longclip_cli.options import STANDARD_STREAM, InputFormat
-from longclip_cli.storage.compression import without_compression
+from longclip_cli.storage.compression import compression_of, without_compression
 from longclip_cli.storage.source import Input
 
-FORMATS: dict[InputFormat, Format] = {each.name: each for each in (Jsonl(), JsonArray())}
+FORMATS: dict[InputFormat, Format] = {each.name: each for each in (Jsonl(), JsonArray(), Parquet())}
 BY_SUFFIX = {suffix: each for each in FORMATS.values() for suffix in each.suffixes}
 
 
@@ -31,6 +33,8 @@ def detect_format(source: Input, wanted: InputFormat | None) -> Format:
     named = format_of_name(source.name)
     if named and not isinstance(named, JsonArray):
         return named
+    if source.peek().startswith(MAGIC):
+        return FORMATS["parquet"]
     return FORMATS["json" if begins_array(source) else "jsonl"]
 
 
@@ -47,6 +51,8 @@ def output_format(path: str, read: Format) -> InputFormat:
     if path == STANDARD_STREAM:
         return "jsonl"
     named = format_of_name(path)
+    if named and named.seeks and (suffix := compression_of(path)):
+        raise UsageError(f"-o {path}: {named.name} is not compressed as a whole; remove {suffix} from the name")
     if named is None or named.name in read.outputs:
         return named.name if named else read.outputs[0]
     if isinstance(named, JsonArray):  # also a usual name for JSONL

@@ -20,6 +20,7 @@ class Format(ABC):
     name: ClassVar[InputFormat]
     suffixes: ClassVar[tuple[str, ...]]  # of file names, less that of a compression
     outputs: ClassVar[tuple[InputFormat, ...]]  # formats that its rows can be written in, the default one first
+    seeks: ClassVar[bool] = False  # whether files are read in any order, so that a pipe can't be
 
     @abstractmethod
     def read_rows(self, source: Input, options: ScoringOptions, *, whole: bool) -> Rows:

@@ -49,7 +49,8 @@ class OpenPart:
         self._scoring = scoring
         self._stop = stop
         # What cannot be read again has to be kept.
-        self._writes_rows = source.path is None or self._output_format == "jsonl"
+        can_reread = source.path is not None or (not source.is_live and self.find_format().seeks)
+        self._writes_rows = not can_reread or self._output_format == "jsonl"
 
     @property
     def _output_format(self) -> InputFormat:

@@ -116,7 +116,7 @@ class RowReader:
         columns = self.file.leaves(with_binary=self._keyed) if self.whole else self._keyed
         columns = columns or self.file.paths[:1]  # whose values say how many rows there are
         number = 0
-        for group in range(self.file.metadata.num_row_groups):
+        for group in range(len(self.file.row_groups)):
             for batch in self.file.batches(group, columns, BATCH_BYTES, MOST_BATCH_ROWS):
                 yield from self._rows_of(batch, number)
                 number += len(batch)
@@ -126,7 +126,7 @@ class RowReader:
             names: list[str] = batch.schema.names
             columns = [python_values(batch.column(names.index(name))) for name in self._keyed]
             lines = self._members_of(batch) if self.whole else [b""] * len(batch)
-        total = max(1, self.file.metadata.num_rows)
+        total = max(1, sum(group.rows for group in self.file.row_groups))
         size = self.source.size or 0
         for index in range(len(batch)):
             values = {name: column[index] for name, column in zip(self._keyed, columns, strict=True)}

@@ -9,8 +9,9 @@ from typing import Any
 
 from longclip_cli.errors import InputError, LongCLIPError, cut
 from longclip_cli.formats.arrow_values import children, is_all_binary, is_binary
-from longclip_cli.formats.parquet_pages import PageError, read_pages
+from longclip_cli.formats.parquet_pages import Column, read_pages, read_row_groups
 from longclip_cli.formats.sniffing import seems_to_be
+from longclip_cli.formats.thrift import ThriftError
 from longclip_cli.storage.compression import compressor
 from longclip_cli.storage.source import Input
 
@@ -35,14 +36,19 @@ class ParquetFile:
 
         with self.errors("its footer"):
             descriptor = source.file.fileno()
+            self.row_groups = read_row_groups(descriptor, source.size or 0)
             path = f"/dev/fd/{descriptor}"  # which reads into pyarrow's own memory, unlike a Python file
             file = pyarrow.OSFile(path) if os.path.exists(path) else source.file  # noqa: PTH110
             self._file = parquet.ParquetFile(file, pre_buffer=False, buffer_size=READ_BYTES)
-            self.metadata = self._file.metadata
+            self.metadata: dict[bytes, bytes] = self._file.metadata.metadata or {}
             self.schema = self._file.schema_arrow
             self.names: list[str] = self.schema.names
-            self.paths: list[str] = [self._file.schema.column(i).path for i in range(self.metadata.num_columns)]
-            self.physical_types = [self._file.schema.column(i).physical_type for i in range(len(self.paths))]
+            columns = [self._file.schema.column(index) for index in range(self._file.metadata.num_columns)]
+            self.paths: list[str] = [column.path for column in columns]
+            self.physical_types: list[str] = [column.physical_type for column in columns]
+            self._are_repeated = [column.max_repetition_level > 0 for column in columns]
+            if any(len(group.columns) != len(columns) for group in self.row_groups):
+                raise ThriftError("a row group has not as many columns as the schema")
 
     def leaves(self, *, with_binary: Sequence[str]) -> list[str]:
         """Return the paths of the values that a row of JSON holds, and those of the columns `with_binary`, in order."""
@@ -66,9 +72,9 @@ class ParquetFile:
 
         Only these columns, or leaves of them, are read; all for `None`. A batch has at least one row.
         """
-        name = f"row group {group + 1} of {self.metadata.num_row_groups}"
+        name = f"row group {group + 1} of {len(self.row_groups)}"
+        expected = self.row_groups[group].rows
         with self.errors(name):
-            expected = self.metadata.row_group(group).num_rows
             rows = self._rows_of_batch(group, columns, batch_bytes, most_rows)
             batches = self._file.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False)
         count = 0
@@ -83,36 +89,30 @@ class ParquetFile:
             raise InputError(f"{self.name}: {name} has {count} rows, not {expected} as its footer says")
 
     def _rows_of_batch(self, group: int, columns: Sequence[str] | None, batch_bytes: int, most_rows: int) -> int:
-        """Return how many rows a batch has. Raise `PageError` for pages that would take too much memory.
+        """Return how many rows a batch has. Raise `ThriftError` for pages that would take too much memory.
 
         A value of a dictionary can be repeated in each row, so a row is taken to be as large as a dictionary, except
         in columns that stay dictionaries.
         """
-        about = self.metadata.row_group(group)
+        rows = max(1, self.row_groups[group].rows)
         size = 0
-        for index, path in enumerate(self.paths):
-            if columns is not None and not any(path == name or path.startswith(f"{name}.") for name in columns):
-                continue
-            column = about.column(index)
-            size += max(0, column.total_uncompressed_size) // max(1, about.num_rows)
-            size += self._largest_expanding(column, path, is_repeated=self._repetition(index) > 0)
+        for index, column in enumerate(self.row_groups[group].columns):
+            path = self.paths[index]
+            if columns is None or any(path == name or path.startswith(f"{name}.") for name in columns):
+                size += column.uncompressed // rows + self._largest_expanding(index, column)
         return max(1, min(most_rows, batch_bytes // max(1, size)))
 
-    def _repetition(self, index: int) -> int:
-        level: int = self._file.schema.column(index).max_repetition_level
-        return level
-
-    def _largest_expanding(self, column: Any, path: str, *, is_repeated: bool) -> int:
-        """Return how many bytes one value of a column chunk may have if many could share them. Raise `PageError`."""
-        begin = min(offset for offset in (column.dictionary_page_offset, column.data_page_offset) if offset is not None)
-        largest = 0
-        for page in read_pages(self._source.file.fileno(), begin, column.total_compressed_size):
-            if page.uncompressed_size > MOST_PAGE_BYTES:
-                raise PageError(f"a page of column '{cut(path)}' has {page.uncompressed_size} bytes")
-            if is_repeated and page.values > MOST_PAGE_VALUES:
-                raise PageError(f"a page of column '{cut(path)}' has {page.values} values")
-            if page.expands and column.physical_type == "BYTE_ARRAY" and not self._stays_dictionary(path):
-                largest = max(largest, page.uncompressed_size)
+    def _largest_expanding(self, index: int, column: Column) -> int:
+        """Return how many bytes one value of a column may have if many could share them. Raise `ThriftError`."""
+        path, largest = self.paths[index], 0
+        is_counted = self.physical_types[index] == "BYTE_ARRAY" and not self._stays_dictionary(path)
+        for page in read_pages(self._source.file.fileno(), column):
+            if page.uncompressed > MOST_PAGE_BYTES:
+                raise ThriftError(f"a page of column '{cut(path)}' has {page.uncompressed} bytes")
+            if self._are_repeated[index] and page.values > MOST_PAGE_VALUES:
+                raise ThriftError(f"a page of column '{cut(path)}' has {page.values} values")
+            if page.expands and is_counted:
+                largest = max(largest, page.uncompressed)
         return largest
 
     def _stays_dictionary(self, path: str) -> bool:

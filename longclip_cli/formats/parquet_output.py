@@ -70,7 +70,7 @@ def writing_errors(name: str) -> Iterator[None]:
 def scored_parts(read: ParquetFile, results: Iterator[Result]) -> Iterator[Part]:
     """Yield what becomes a row group: one of the input, or a part of it if it is too large."""
     is_split = False
-    for group in range(read.metadata.num_row_groups):
+    for group in range(len(read.row_groups)):
         batches: list[Any] = []
         found: list[Result] = []
         size = 0
@@ -97,7 +97,7 @@ def scored_schema(read: ParquetFile, kept: list[int], names: tuple[str, str], *,
     """Return the schema of the output: the columns that are kept, the results, and the metadata of both."""
     import pyarrow
 
-    metadata = {key: value for key, value in (read.metadata.metadata or {}).items() if key != ARROW_KEY}
+    metadata = {key: value for key, value in read.metadata.items() if key != ARROW_KEY}
     fields = [read.schema.field(index) for index in kept]
     fields += [pyarrow.field(names[0], score_type(is_list=is_list)), pyarrow.field(names[1], pyarrow.string())]
     return pyarrow.schema(fields, metadata=with_columns(metadata, names, is_list=is_list) or None)
@@ -106,31 +106,26 @@ def scored_schema(read: ParquetFile, kept: list[int], names: tuple[str, str], *,
 def writer_settings(read: ParquetFile, schema: Any) -> dict[str, Any]:
     """Return how the output is written: as the first row group of the input, as far as its metadata says."""
     settings: dict[str, Any] = {
-        "store_schema": ARROW_KEY in (read.metadata.metadata or {}),
+        "store_schema": ARROW_KEY in read.metadata,
         "use_compliant_nested_type": False,  # which keeps the names of elements; others would be renamed
         "use_deprecated_int96_timestamps": "INT96" in read.physical_types,
     }
-    if not read.metadata.num_row_groups:
+    if not read.row_groups:
         return settings
-    group = read.metadata.row_group(0)
-    columns = [group.column(index) for index in range(group.num_columns)]
-    compression = {column.path_in_schema: codec_of(column) for column in columns}
-    added = [f"{schema.field(-2).name}.list.element", schema.field(-2).name, schema.field(-1).name]
-    codec = next((codec for codec in reversed(compression.values()) if codec != "NONE"), "NONE")
-    row_bytes = group.total_byte_size // max(1, group.num_rows)
+    first = read.row_groups[0]
+    codecs = [column.codec for column in first.columns]
+    codec = next((codec for codec in reversed(codecs) if codec != "NONE"), "NONE")
+    score, error = schema.field(-2).name, schema.field(-1).name
+    added = [score, f"{score}.list.element", error]
+    with_dictionary = [path for path, column in zip(read.paths, first.columns, strict=True) if column.has_dictionary]
+    with_statistics = [path for path, column in zip(read.paths, first.columns, strict=True) if column.has_statistics]
     return settings | {
-        "compression": compression | dict.fromkeys(added, codec),
-        "use_dictionary": [column.path_in_schema for column in columns if column.has_dictionary_page] or False,
-        "write_statistics": [column.path_in_schema for column in columns if column.is_stats_set] + added,
-        "write_page_index": any(column.has_offset_index for column in columns),
-        "write_batch_size": max(1, min(MOST_PAGE_ROWS, PAGE_BYTES // max(1, row_bytes))),
+        "compression": dict(zip(read.paths, codecs, strict=True)) | dict.fromkeys(added, codec),
+        "use_dictionary": with_dictionary or False,
+        "write_statistics": [*with_statistics, *added],
+        "write_page_index": any(column.has_index for column in first.columns),
+        "write_batch_size": max(1, min(MOST_PAGE_ROWS, PAGE_BYTES // max(1, first.row_bytes))),
     }
-
-
-def codec_of(column: Any) -> str:
-    """Return how a column chunk is compressed, as the writer calls it."""
-    name: str = column.compression
-    return "NONE" if name == "UNCOMPRESSED" else name
 
 
 def score_type(*, is_list: bool) -> Any:

@@ -74,6 +74,8 @@ class ParquetFile:
         """
         name = f"row group {group + 1} of {len(self.row_groups)}"
         expected = self.row_groups[group].rows
+        if not expected:  # it has no pages
+            return
         with self.errors(name):
             rows = self._rows_of_batch(group, columns, batch_bytes, most_rows)
             batches = self._file.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False)

@@ -33,8 +33,6 @@ def write_scored(
 
     One row group at a time is held in memory. Raises `InputError` and `OSError`.
     """
-    import pyarrow
-
     names = (output_key, error_key(output_key))
     kept = [index for index, name in enumerate(read.names) if name not in names]
     with read.errors("its schema"):
@@ -43,16 +41,25 @@ def write_scored(
     with writing_errors(read.name):
         writer = import_parquet().ParquetWriter(file, schema, **settings)
         try:
-            for batches, part in scored_parts(read, results):
-                columns = pyarrow.Table.from_batches(batches, read.schema).columns
-                arrays = [*(columns[index] for index in kept), *result_arrays(part, is_list=is_list)]
-                table = pyarrow.Table.from_arrays(arrays, schema=schema)
-                writer.write_table(table, row_group_size=max(1, len(table)))
+            for batches, part in scored_parts(read, results, kept):
+                write_group(writer, batches, part, is_list=is_list)
+                batches.clear()  # or the next row group would be read while this one is still held
         except BaseException:
             with suppress(Exception):  # or it would be closed later, when nobody expects an error
                 writer.close()
             raise
         writer.close()
+
+
+def write_group(writer: Any, batches: list[Any], results: list[Result], *, is_list: bool) -> None:
+    """Write a row group: the columns of its record batches, and the results."""
+    import pyarrow
+
+    scores, errors = result_arrays(results, is_list=is_list)
+    schema = pyarrow.schema(list(writer.schema)[:-2])
+    columns = pyarrow.Table.from_batches(batches, schema).columns
+    table = pyarrow.Table.from_arrays([*columns, scores, errors], schema=writer.schema)
+    writer.write_table(table, row_group_size=max(1, len(table)))
 
 
 @contextmanager
@@ -67,8 +74,8 @@ def writing_errors(name: str) -> Iterator[None]:
         raise InputError(f"{name}: pyarrow cannot write it again: {reason}; use -o FILE.jsonl") from error
 
 
-def scored_parts(read: ParquetFile, results: Iterator[Result]) -> Iterator[Part]:
-    """Yield what becomes a row group: one of the input, or a part of it if it is too large."""
+def scored_parts(read: ParquetFile, results: Iterator[Result], kept: list[int]) -> Iterator[Part]:
+    """Yield what becomes a row group: one of the input, less the columns that are not kept, or a part of a large one."""
     is_split = False
     for group in range(len(read.row_groups)):
         batches: list[Any] = []
@@ -83,7 +90,7 @@ def scored_parts(read: ParquetFile, results: Iterator[Result]) -> Iterator[Part]
                 batches, found, size = [], [], 0
             scored = list(islice(results, len(batch)))
             if scored:
-                batches.append(batch.slice(0, len(scored)))
+                batches.append(batch.select(kept).slice(0, len(scored)))
                 found += scored
                 size += batch.nbytes
             if len(scored) < len(batch):

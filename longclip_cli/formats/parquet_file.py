@@ -87,6 +87,8 @@ class ParquetFile:
                     break
             count += len(batch)
             yield batch
+            del batch
+        release_unused()
         if count != expected:
             raise InputError(f"{self.name}: {name} has {count} rows, not {expected} as its footer says")
 
@@ -132,6 +134,13 @@ class ParquetFile:
         except Exception as error:  # pyarrow has many kinds, among them OSError, ValueError and MemoryError
             reason = cut(str(error).partition("\n")[0]) or type(error).__name__
             raise InputError(f"{self.name}: {what} cannot be read: {reason}; get or write the file again") from error
+
+
+def release_unused() -> None:
+    """Give memory that pyarrow holds for its next use back, which may be as much as a row group."""
+    import pyarrow
+
+    pyarrow.default_memory_pool().release_unused()
 
 
 def import_parquet() -> Any:

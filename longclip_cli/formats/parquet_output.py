@@ -75,7 +75,7 @@ def writing_errors(name: str) -> Iterator[None]:
 
 
 def scored_parts(read: ParquetFile, results: Iterator[Result], kept: list[int]) -> Iterator[Part]:
-    """Yield what becomes a row group: one of the input, less the columns that are not kept, or a part of a large one."""
+    """Yield what becomes a row group: one of the input, or a part of a large one, with the columns that are kept."""
     is_split = False
     for group in range(len(read.row_groups)):
         batches: list[Any] = []

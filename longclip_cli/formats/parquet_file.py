@@ -17,6 +17,7 @@ from longclip_cli.storage.source import Input
 
 MAGIC = b"PAR1"
 ENCRYPTED_MAGIC = b"PARE"
+SMALLEST = 12  # bytes of a file: the magic number twice, and the length of the footer
 MOST_SNIFFED = 4096
 READ_BYTES = 2**20  # a column is read in parts of so many bytes, not whole
 MOST_PAGE_BYTES = 2**30  # decompressed; writers aim at 1 MiB, but some put a row group into one page
@@ -171,7 +172,7 @@ def reject_unreadable(source: Input) -> None:
         raise InputError(f"{source.name}: empty, not a Parquet file")
     if not head.startswith(MAGIC):
         raise InputError(f"{source.name}: not a Parquet file; it {seems_to_be(head)}")
-    if tail[:4] != MAGIC:
+    if tail[:4] != MAGIC or size < SMALLEST:
         raise InputError(f"{source.name}: has no Parquet footer, as a file that was cut; get or write the file again")
 
 

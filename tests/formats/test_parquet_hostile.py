@@ -1,11 +1,11 @@
 """Broken and hostile Parquet files: a clear error, or rows; never the end of the process."""
 
 import io
-import os
 import random
 import struct
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -124,7 +124,7 @@ def test_500_files_with_turned_bits_give_rows_or_an_error(tmp_path):
     [
         (b"", "empty, not a Parquet file"),
         (b"PAR1", "has no Parquet footer, as a file that was cut"),
-        (b"PAR1PAR1", "its footer cannot be read"),
+        (b"PAR1PAR1", "has no Parquet footer"),
         (b'{"a": 1}\n', "not a Parquet file; it looks like JSON"),
         (b"PAR1" + b"\0" * 20 + b"PARE", "is encrypted Parquet; decrypt it first"),
         (b"PARE" + b"\0" * 20 + b"PARE", "is encrypted Parquet; decrypt it first"),
@@ -143,7 +143,7 @@ def test_what_is_no_parquet_is_named(tmp_path, content, message):
 def test_a_file_that_was_cut_has_no_footer(tmp_path_factory, size):
     content = parquet_bytes(TABLE)
     folder = tmp_path_factory.mktemp("cut")
-    with pytest.raises(InputError, match="in.parquet"):
+    with pytest.raises(InputError, match=r"in\.parquet"):
         read_bytes(folder, content[: min(size, len(content) - 1)])
 
 
@@ -234,15 +234,13 @@ def test_the_command_names_the_broken_file(tmp_path):
     run = longclip_score("in.parquet", "-o", "out.parquet", "-m", "demo", cwd=tmp_path)
     assert run.returncode == 1
     assert b"in.parquet: has no Parquet footer, as a file that was cut; get or write the file again" in run.stderr
-    assert os.listdir(tmp_path) == ["in.parquet"]
+    assert [path.name for path in tmp_path.iterdir()] == ["in.parquet"]
 
 
 @given(st.binary(max_size=300))
 def test_any_bytes_are_thrift_or_an_error(content):
-    try:
+    with suppress(IndexError, ThriftError):
         CompactReader(content).struct()
-    except (IndexError, ThriftError):
-        pass
 
 
 def test_row_groups_and_pages_are_those_that_pyarrow_reads(tmp_path):

@@ -7,7 +7,6 @@ from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
-import numpy as np
 import orjson
 
 Array = Any  # pyarrow.Array: pyarrow has no types
@@ -127,6 +126,7 @@ def decoded(content: bytes) -> str | bytes:
 
 def times(array: Array) -> list[Any]:
     """Return dates, times of day, timestamps and durations as ISO 8601, exactly, whatever their range."""
+    import numpy as np
     import pyarrow
     from pyarrow import types
 

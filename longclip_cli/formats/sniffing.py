@@ -20,6 +20,7 @@ TAR_MAGIC_OFFSET = 257
 CONVERSIONS = {
     "UTF-16 text": "convert it with iconv -f UTF-16 -t UTF-8",
     "a JSON array": "add --input-format json",
+    "a Parquet file": "add --input-format parquet",
     "JSON over several lines": "convert it with jq -c .",
 }
 

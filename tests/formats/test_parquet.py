@@ -130,6 +130,19 @@ def test_standard_input_can_be_a_redirected_file_but_no_pipe(tmp_path):
     assert b"standard input: Parquet cannot be read from a pipe; give its file as INPUT" in piped.stderr
 
 
+def test_without_pyarrow_the_error_names_the_extra(tmp_path):
+    write(tmp_path / "in.parquet", {"text": ["a"]})
+    code = "import sys; sys.modules['pyarrow.parquet'] = None; from longclip_cli.cli.score import main; main()"
+    run = run_python(code, tmp_path / "in.parquet", "-m", "demo")
+    assert run.returncode == 1
+    assert b"Parquet needs the pyarrow package: pip install 'longclip-cli[parquet]'" in run.stderr
+
+
+def test_pyarrow_is_not_imported_for_other_formats():
+    code = "import sys, longclip_cli.cli.score, longclip_cli.jobs.run; print({'numpy', 'pyarrow'} & set(sys.modules))"
+    assert run_python(code).stdout == b"set()\n"
+
+
 @pytest.mark.parametrize("name", ["in.parquet", "in.pq", "in", "in.data"])
 def test_parquet_is_detected_by_name_or_content(tmp_path, name):
     source = open_input(str(write(tmp_path / name, {"text": ["a"]})))

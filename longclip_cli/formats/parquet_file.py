@@ -89,6 +89,7 @@ class ParquetFile:
             count += len(batch)
             yield batch
             del batch
+        del batches  # which holds its last pages
         release_unused()
         if count != expected:
             raise InputError(f"{self.name}: {name} has {count} rows, not {expected} as its footer says")

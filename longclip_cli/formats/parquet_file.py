@@ -31,13 +31,14 @@ class ParquetFile:
     def __init__(self, source: Input) -> None:
         self._source = source
         self.name = source.name
+        self.size = source.size or 0
         reject_unreadable(source)
         parquet = import_parquet()
         import pyarrow
 
         with self.errors("its footer"):
             descriptor = source.file.fileno()
-            self.row_groups = read_row_groups(descriptor, source.size or 0)
+            self.row_groups = read_row_groups(descriptor, self.size)
             path = f"/dev/fd/{descriptor}"  # which reads into pyarrow's own memory, unlike a Python file
             file = pyarrow.OSFile(path) if os.path.exists(path) else source.file  # noqa: PTH110
             self._file = parquet.ParquetFile(file, pre_buffer=False, buffer_size=READ_BYTES)

@@ -24,7 +24,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from longclip_cli.formats.detect import detect_format
-from longclip_cli.formats.parquet import Parquet, has_list
+from longclip_cli.formats.parquet import Parquet
+from longclip_cli.formats.parquet_rows import has_list
 from longclip_cli.options import ScoringOptions
 from longclip_cli.storage.source import open_input
 

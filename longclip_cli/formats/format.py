@@ -22,6 +22,7 @@ class Format(ABC):
     suffixes: ClassVar[tuple[str, ...]]  # of file names, less that of a compression
     outputs: ClassVar[tuple[InputFormat, ...]]  # formats that its rows can be written in, the default one first
     streams: ClassVar[bool] = False  # whether its rows can be written one by one, as to standard output
+    seeks: ClassVar[bool] = False  # whether files are read in any order, so that a pipe can't be
 
     def for_input(self) -> Self:
         """Return the format as one input has it; an instance that remembers nothing of its input serves all."""

@@ -22,6 +22,7 @@ CONVERSIONS = {
     "a JSON array": "add --input-format json",
     "CSV": "add --input-format csv",
     "TSV": "add --input-format tsv",
+    "a Parquet file": "add --input-format parquet",
     "JSON over several lines": "convert it with jq -c .",
 }
 

@@ -57,10 +57,11 @@ class OpenPart:
         self._rows_taken = 0
         self._scoring = scoring
         self._stop = stop
-        # What cannot be read again has to be kept. Its format may not be known yet; JSON is the widest guess.
-        widest = read or FORMATS[scoring.input_format or "json"]
+        # What cannot be read again has to be kept. A pipe's format may not be known yet; JSON is the widest guess.
+        widest = FORMATS[scoring.input_format or "json"] if source.is_live and not read else self.find_format()
+        can_reread = source.path is not None or (not source.is_live and widest.seeks)
         written_as = output_format(part.output, widest, is_stream=not output.is_file)
-        self._writes_rows = written_as == "jsonl" or not source.path or not output.is_file
+        self._writes_rows = written_as == "jsonl" or not can_reread or not output.is_file
         self._streams = False  # whether rows are written in the format of the input, one by one; set by `read`
 
     @cached_property

@@ -8,11 +8,13 @@ from longclip_cli.errors import UsageError
 from longclip_cli.formats.format import Format
 from longclip_cli.formats.json_array import JsonArray
 from longclip_cli.formats.jsonl import UTF8_BOM, Jsonl
+from longclip_cli.formats.sniffing import is_tar
+from longclip_cli.formats.webdataset import WebDataset
 from longclip_cli.options import STANDARD_STREAM, InputFormat
 from longclip_cli.storage.compression import without_compression
 from longclip_cli.storage.source import Input
 
-FORMATS: dict[InputFormat, Format] = {each.name: each for each in (Jsonl(), JsonArray())}
+FORMATS: dict[InputFormat, Format] = {each.name: each for each in (Jsonl(), JsonArray(), WebDataset())}
 BY_SUFFIX = {suffix: each for each in FORMATS.values() for suffix in each.suffixes}
 
 
@@ -31,12 +33,25 @@ def detect_format(source: Input, wanted: InputFormat | None) -> Format:
     named = format_of_name(source.name)
     if named and not isinstance(named, JsonArray):
         return named
+    if is_tar(source.peek()):
+        return FORMATS["webdataset"]
     return FORMATS["json" if begins_array(source) else "jsonl"]
 
 
 def begins_array(source: Input) -> bool:
     """Return whether the first byte of an input that is not blank opens an array."""
     return source.peek().removeprefix(UTF8_BOM).lstrip().startswith(b"[")
+
+
+def output_name(name: str) -> str:
+    """Return the name that the output of an input gets in a folder, from the input's name less its compression.
+
+    If rows are not written in the format that the name says, it gets the suffix of the one that they are written in.
+    """
+    named = format_of_name(name)
+    if not named or named.name in named.outputs:
+        return name
+    return str(Path(name).with_suffix(FORMATS[named.outputs[0]].suffixes[0]))
 
 
 def output_format(path: str, read: Format) -> InputFormat:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from longclip_cli.errors import InputError, LongCLIPError
@@ -120,7 +121,7 @@ class OpenPart:
         return self._write_lines if self._writes_rows else self._write_results
 
     def _write_lines(self, file: BinaryIO) -> None:
-        self.find_format().write_lines(file, self._partial_lines())
+        self.find_format().write_lines(file, Again(self._partial_lines))
 
     def _write_results(self, file: BinaryIO) -> None:
         source = open_input(self.part.input)
@@ -137,6 +138,16 @@ class OpenPart:
             for line in lines:
                 self._stop.check()
                 yield line
+
+
+@dataclass(frozen=True)
+class Again:
+    """Lines that can be iterated over more than once."""
+
+    read: Callable[[], Iterator[bytes]]
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self.read()
 
 
 def blocks(rows: Iterable[bytes]) -> Iterator[bytes]:

@@ -50,5 +50,5 @@ class Format(ABC):
         raise NotImplementedError
 
     def write_lines(self, file: BinaryIO, lines: Iterable[bytes]) -> None:
-        """Write rows in the format of the finished file, from lines of JSONL, which can be read twice. Raises `OSError`."""
+        """Write a finished file from lines of JSONL, which can be read twice. Raises `OSError`."""
         raise NotImplementedError

@@ -146,6 +146,7 @@ def no_archive(source: Input, start: bytes, error: TarError) -> InputError:
     """Return the error of an input that begins with `start`, and not with a tar header."""
     reject_compressed(source, start)
     seems = looks_like(start)
+    seems = "JSON" if seems.startswith("JSON") else seems  # which is not looked at here
     what = str(error) if not start or seems == "a tar file" else f"it looks like {seems}"
     return InputError(f"{source.name}: not a tar archive; {what}")
 

@@ -46,7 +46,7 @@ class Input:
         Raise `InputError` if they cannot be read or decompressed.
         """
         try:
-            content: bytes = self.stream.peek()  # type: ignore[attr-defined]  # each kind of stream has it
+            content: bytes = self.stream.peek(1)  # type: ignore[attr-defined]  # each kind of stream has it
         except UNREADABLE as error:
             raise InputError(f"{self.name}: unreadable from the start: {error}") from error
         return content

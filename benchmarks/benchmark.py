@@ -24,6 +24,7 @@ from processes import COMMAND, ToolRun, run_script, run_tool, seconds_to_first_l
 from longclip_cli.checkpoints.sizes import sizes_from_shapes
 from longclip_cli.checkpoints.state_dict import read_state_dict
 from longclip_cli.models.tokenizer import byte_pair_encoder, tokenize
+from longclip_cli.options import ScoringOptions
 from longclip_cli.pipeline.images import load_image
 
 SHAPES = ("ViT-B/16", "ViT-L/14@336")
@@ -227,7 +228,7 @@ def rate_of_one_thread(case: Case) -> float:
     with case.rows.open() as lines, case.rows.with_suffix(".copy").open("w") as copy:
         for line in lines:
             fields = json.loads(line)
-            load_image(Path(fields["image_path"]), 224)
+            load_image(Path(fields["image_path"]), 224, ScoringOptions())
             tokenize(fields["text"], 248)
             copy.write(json.dumps(fields | {"clip_score": 0.5}) + "\n")
     return DECODED / (time.perf_counter() - start)

@@ -21,11 +21,13 @@ def option_rows() -> dict[str, list[str]]:
         for field in fields(options):
             kind, *details = get_args(hints[field.name]) or (None,)
             for option in (detail for detail in details if isinstance(detail, Option)):
-                choices = f"<{'|'.join(get_args(kind))}>" if get_origin(kind) is Literal else option.metavar
+                values = next((get_args(part) for part in (kind, *get_args(kind)) if get_origin(part) is Literal), ())
+                choices = f"<{'|'.join(values)}>" if values else option.metavar
                 name = ", ".join([*option.flags, f"--{field.name.replace('_', '-')}"])
                 shown = f"{name} {choices}".replace("|", "\\|") if choices else name
                 default = field.default if field.default_factory is MISSING else None
-                default = option.settings.get("show_default", f"`{default}`" if choices else "")
+                default = ", ".join(default) or None if isinstance(default, tuple) else default
+                default = option.settings.get("show_default", f"`{default}`" if choices and default else "")
                 variable = option.settings.get("envvar")
                 also = f" Also from `{variable}`." if variable else ""
                 rows.setdefault(option.heading, []).append(f"| `{shown}` | {option.help}{also} | {default} |")

@@ -139,8 +139,8 @@ class RowError(LongCLIPError):
 
     @classmethod
     def from_message(cls, message: str) -> RowError | None:
-        """Return the error that has this message, or `None` if no error has."""
-        unnumbered = re.sub(r"^[a-z]+ \d+:", "line:", message)
+        """Return the error that has this message, or `None` if no error has. It may name an element of a list first."""
+        unnumbered = re.sub(r"^[a-z]+ \d+:", "line:", re.sub(r"^\[\d+\] ", "", message))
         reasons = [reason for reason in Reason if unnumbered.startswith(reason)]
         return cls(max(reasons, key=len), message=message) if reasons else None
 

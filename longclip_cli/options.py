@@ -66,11 +66,11 @@ class ScoringOptions:
         int | None,
         Option("Score only the first N rows of each input.", ROWS, "N", (), {"min": 1, "show_default": "all"}),
     ] = None
-    image_key: Annotated[
-        str, Option("Field that holds the image's path; .a.b[0] is a path to it, as in jq.", ROWS, "KEY")
-    ] = "image_path"
+    image_key: Annotated[str, Option("Field that holds the image, or a path to it as in jq: .a[0].b", ROWS, "KEY")] = (
+        "image_path"
+    )
     text_key: Annotated[
-        tuple[str, ...], Option("Field that holds the text, or a list of texts; repeatable.", ROWS, "KEY")
+        tuple[str, ...], Option("Field that holds the text or a list of texts, or a path; repeatable.", ROWS, "KEY")
     ] = ("text",)
     strip: Annotated[
         tuple[str, ...], Option("Remove TEXT from texts, such as '<image>'; repeatable.", ROWS, "TEXT")

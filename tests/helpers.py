@@ -41,7 +41,7 @@ TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d"  # the pattern of a time a
 # Versions of the decoders differ slightly in the pixels of these.
 LOSSY = {"photo.jpg", "progressive.jpg", "cmyk.jpg", "gray.jpg", "exif_rotated.jpg", "lossy.webp"}
 ROW = {"image_path": str(IMAGES / "rgb.png"), "text": "A cat"}
-SIDE_FILES = (".partial", ".partial.lock", ".run.json")  # behind the name of an output
+SIDE_FILES = (".partial", ".partial.new", ".partial.lock", ".run.json")  # behind the name of an output
 MISSING = {"image_path": "missing.png", "text": "A cat"}
 # Tests neither reach the network nor depend on settings of the person who runs them.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("LONGCLIP_", "HF_"))}
@@ -90,7 +90,7 @@ def rows_of(count: int) -> list[dict[str, Any]]:
 
 def jsonl_row(content: bytes = b"{}\n", offset: int = 0) -> Row:
     """Return a row that was read from this line, for code that looks at neither its image nor its text."""
-    return Row(1, RowError(Reason.UNEXPECTED), Record(content, ()), offset)
+    return Row(1, RowError(Reason.UNEXPECTED), Record(content, ()), offset, is_terminated=content.endswith(b"\n"))
 
 
 def png_chunk(name: bytes, content: bytes) -> bytes:

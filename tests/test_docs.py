@@ -52,7 +52,61 @@ def folder(tmp_path):
     (tmp_path / "in.jsonl").write_text(jsonl(row))
     (tmp_path / "out.jsonl").write_text(jsonl(row | {"clip_score": 0.5}, row | failed))
     subprocess.run(["gzip", "--keep", "in.jsonl"], cwd=tmp_path, check=True)
+    make_data_sets(tmp_path)
     return tmp_path
+
+
+def make_data_sets(folder):
+    """Make a small file in the shape of each data set that the docs name."""
+    (folder / "shards").mkdir()
+    for name in ("a.jsonl", "b.jsonl"):
+        shutil.copy(folder / "in.jsonl", folder / "shards" / name)
+    for path in ("coco/train2017/1.jpg", "data/coco/train2017/1.jpg", "docci_images/test_1.jpg", "images/1.jpg"):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / "tests/golden/images/photo.jpg", folder / path)
+    turns = [{"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": CAPTIONS["text"]}]
+    llava = {"id": "1", "image": "1.jpg", "conversations": turns}
+    (folder / "llava_instruct.json").write_text(json.dumps([llava]))
+    (folder / "sharegpt4v.json").write_text(json.dumps([llava | {"image": "coco/train2017/1.jpg"}], indent=2))
+    dj_text = f"<__dj__image> {CAPTIONS['text']} <|__dj__eoc|>"
+    (folder / "dj.jsonl").write_text(jsonl({"text": dj_text, "images": ["images/1.jpg"]}))
+    iiw = {"image/key": "test_1", "IIW": CAPTIONS["long"], "IIW-P5B": CAPTIONS["text"]}
+    (folder / "iiw400.jsonl").write_text(jsonl(iiw))
+    laion = {"file": "1.jpg", "all_captions": [CAPTIONS["short"], CAPTIONS["text"]]}
+    (folder / "laion_coco.jsonl").write_text(jsonl(laion))
+    docci = {"split": "test", "example_id": "test_1", "image_file": "test_1.jpg", "description": CAPTIONS["text"]}
+    (folder / "docci_descriptions.jsonlines").write_text(jsonl(docci))
+
+
+def test_the_recipes_score_what_they_say(folder, monkeypatch):
+    """Each recipe of the inputs page: what it writes has these scores."""
+    monkeypatch.chdir(folder)
+    page = (ROOT / "docs/guides/inputs.md").read_text()
+    (section,) = re.findall(r"^## Recipes\n(.*?)^## ", page, re.MULTILINE | re.DOTALL)
+    commands = [command for _, command in FENCE.findall(section)]
+    environment = ENVIRONMENT | {"PATH": f"{COMMAND.parent}{os.pathsep}{os.environ['PATH']}", "LONGCLIP_MODEL": "demo"}
+    for command in commands:
+        if "jq " not in command or shutil.which("jq"):
+            subprocess.run(
+                ["bash", "-euo", "pipefail", "-c", command], env=environment, check=True, capture_output=True
+            )
+    photo = ROOT / "tests/golden/images/photo.jpg"
+    texts = [CAPTIONS["text"], "What is it?", CAPTIONS["long"], CAPTIONS["short"]]
+    right, question, long, short = LongCLIPScorer.from_pretrained("demo", "cpu").score([photo] * 4, texts)
+    expected = {
+        "llava_scored.json": right,
+        "sharegpt4v_scored.json": (right + question) / 2,
+        "dj_scored.jsonl": right,
+        "iiw400_scored.jsonl": [long, right],
+        "laion_coco_scored.jsonl": max(short, right),
+        "docci_scored.jsonl": right,
+    }
+    assert len(commands) == len(expected)
+    for name, score in expected.items():
+        if (folder / name).exists() or shutil.which("jq"):
+            content = json.loads((folder / name).read_text())
+            row = content[0] if isinstance(content, list) else content
+            assert row["clip_score"] == pytest.approx(score, abs=1e-5), name
 
 
 @pytest.mark.parametrize(("command", "output"), [*shell_commands(with_network=False)])

@@ -11,6 +11,7 @@ from helpers import IMAGES, ROOT, golden_rows, golden_score, run_python
 from PIL import Image, ImageOps
 
 from longclip_cli.errors import RowError, UsageError
+from longclip_cli.options import ScoringOptions
 from longclip_cli.pipeline.cache import ImageInput
 from longclip_cli.pipeline.encode import chunks
 from longclip_cli.pipeline.images import load_image
@@ -23,7 +24,7 @@ ROWS = golden_rows("expected.jsonl")
 @pytest.fixture
 def pairs():
     """Return the golden rows, not encoded yet."""
-    images = [ImageInput(load_image(IMAGES / row["image_path"], 112)) for row in ROWS]
+    images = [ImageInput(load_image(IMAGES / row["image_path"], 112, ScoringOptions()).pixel_values) for row in ROWS]
     return [Pair(image, load_text(row["text"], 248)) for image, row in zip(images, ROWS, strict=True)]
 
 
@@ -146,7 +147,8 @@ def test_an_array_that_is_not_an_image_is_refused(scorer, array, given):
         (PICTURE, ("a", "b"), "text: not a string: 'texts[1]' is of type tuple"),
         (None, "noise", "image: not a path: 'images[1]' is null"),
         ("", "noise", "image: not a path: 'images[1]' is blank"),
-        (b"a.png", "noise", "image: not a path: 'images[1]' is of type bytes"),
+        (bytearray(b"a.png"), "noise", "image: not a path: 'images[1]' is of type bytearray"),
+        (b"a.png", "noise", "image: not an image format that can be read: images[1]"),
         ("https://example.org/a.png", "noise", "image: URLs are not read: https://example.org/a.png"),
         ("no/such.png", "noise", "image: no such file: no/such.png"),
         (

@@ -15,7 +15,7 @@ from longclip_cli.cli.options import GroupedCommand, from_values, with_options
 from longclip_cli.errors import Interrupted, LongCLIPError, ReaderGoneError, Reason, UsageError
 from longclip_cli.jobs.run import Outcome
 from longclip_cli.jobs.score_inputs import score_inputs
-from longclip_cli.options import ScoreOptions, ScoringOptions
+from longclip_cli.options import STANDARD_STREAM, ScoreOptions, ScoringOptions
 from longclip_cli.reporting.messages import MessageHandler, complain
 from longclip_cli.reporting.progress import NoProgress, Progress
 from longclip_cli.storage.streams import open_standard_streams
@@ -38,7 +38,7 @@ def score(
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="INPUT...",
+            metavar="INPUT",
             help="Files of JSONL or JSON arrays, or folders of them; .gz .bz2 .xz .zst are decompressed; - is stdin.",
         ),
     ] = None,
@@ -101,9 +101,6 @@ def print_outcome(outcome: Outcome, options: ScoreOptions, *, quiet: bool) -> No
         complain(f"unexpected error; please report it: {error!r}")
     elif error:
         complain(error)
-    for failed in summary.failed_inputs:
-        if not error:
-            complain(f"failed: {failed.error}")
     if earlier := outcome.earlier:
         if not quiet:
             counts = f"{earlier.rows} rows, {earlier.failed} of them failed"
@@ -111,10 +108,18 @@ def print_outcome(outcome: Outcome, options: ScoreOptions, *, quiet: bool) -> No
         return
     if not quiet and (summary.rows or not error):
         complain(summary)
-    if summary.rows and not summary.scored and not error:
+    if summary.rows and not summary.scores and not error:
         complain(f"no row was scored{advice(next(iter(summary.reasons)))}")
+    if summary.failed_inputs and not error:
+        complain(f"{len(summary.failed_inputs)} of {len(summary.inputs)} inputs failed{resume_advice(options)}")
     if outcome.partial:
         complain(f"partial output is in {outcome.partial}; add --resume to continue")
+
+
+def resume_advice(options: ScoreOptions) -> str:
+    """Return how to score inputs that failed once they are repaired, if the run can be resumed."""
+    again = "the same command" if options.resume else "--resume added"
+    return "" if options.output == STANDARD_STREAM else f"; when they are repaired, {again} scores only them"
 
 
 def advice(reason: Reason) -> str:

@@ -26,14 +26,12 @@ def format_of_name(path: str) -> Format | None:
 def detect_format(source: Input, wanted: InputFormat | None) -> Format:
     """Return the format of an input: the one that is wanted, else by its name, else by its first bytes.
 
-    That may have to wait for them. A `.json` file may hold JSONL, and what has no known name holds either.
+    What is called JSON, and what has no known name, is an array or JSONL: that may have to wait for the first bytes.
     """
-    if wanted:
-        return FORMATS[wanted]
-    named = format_of_name(source.name)
-    if named and not isinstance(named, JsonArray):
-        return named
-    if is_tar(source.peek()):
+    known = FORMATS[wanted] if wanted else format_of_name(source.name)
+    if known and not isinstance(known, JsonArray):
+        return known
+    if not known and is_tar(source.peek()):
         return FORMATS["webdataset"]
     return FORMATS["json" if begins_array(source) else "jsonl"]
 

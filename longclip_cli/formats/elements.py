@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from longclip_cli.errors import InputError
-from longclip_cli.formats.lines import BLANK_BYTES, MAX_LINE_BYTES, MOST_SNIFFED, READ_ERRORS, reject_compressed
+from longclip_cli.formats.lines import BLANK_BYTES, MAX_LINE_BYTES, MOST_SNIFFED, reject_compressed
 from longclip_cli.formats.sniffing import seems_to_be
-from longclip_cli.storage.source import Input
+from longclip_cli.storage.source import UNREADABLE, Input
 
 BLOCK_BYTES = 128 * 2**10
 WHITE_SPACE = b" \t\r\n"  # as JSON has it
@@ -72,7 +72,7 @@ def read_elements(source: Input, start: bytes = b"") -> Iterator[Element]:
                     blank = 0
                     yield Element(number, b"", offset)
             splitter.finish()
-        except (ArrayError, *READ_ERRORS) as error:
+        except (ArrayError, *UNREADABLE) as error:
             raise InputError(f"{source.name}: unreadable after element {number}: {error}") from error
 
 

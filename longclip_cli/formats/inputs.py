@@ -55,7 +55,7 @@ class InputFields:
         value = self._image.find(fields, Reason.NO_IMAGE_FIELD)
         if isinstance(value, list) and len(value) == 1:
             value = value[0]
-        if isinstance(value, list):
+        elif isinstance(value, list):
             return tuple(elements(value, self._image, image_reference, Reason.NO_IMAGES))
         return (image_reference(value, self._image.key),)
 

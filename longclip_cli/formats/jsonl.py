@@ -35,7 +35,7 @@ class Jsonl(Format):
     """One JSON object a line."""
 
     name = "jsonl"
-    suffixes = (".jsonl", ".ndjson")
+    suffixes = (".jsonl", ".ndjson", ".jsonlines")
     outputs = ("jsonl",)
 
     def read_rows(self, source: Input, options: ScoringOptions, *, whole: bool) -> Rows:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import lzma
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from longclip_cli.errors import InputError
 from longclip_cli.formats.sniffing import seems_to_be
 from longclip_cli.storage.compression import compressor
-from longclip_cli.storage.source import Input
+from longclip_cli.storage.source import UNREADABLE, Input
 
 MAX_LINE_BYTES = 64 * 2**20  # a longer line is not JSONL, and would have to be held whole
 MOST_SNIFFED = 4096
 BLANK_BYTES = 2**20  # one in so many is yielded, so that the caller can do something else
-READ_ERRORS = (OSError, EOFError, zlib.error, lzma.LZMAError)  # what reading raises, compressed or not
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +58,7 @@ def read_lines(source: Input) -> Iterator[Line]:
                     content, blank = b"", 0
                 if not blank:
                     yield Line(number, content, 0 if source.is_live else source.file.tell())
-        except READ_ERRORS as error:
+        except UNREADABLE as error:
             raise InputError(f"{source.name}: unreadable after line {number}: {error}") from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 
 import orjson
@@ -37,7 +38,7 @@ def encode_result(output_key: str, result: Result) -> bytes:
 def decode_result(line: bytes, output_key: str) -> Result | None:
     """Return the result in an output line; `None` if no run has written this line. A score is a number in [0, 1]."""
     try:
-        return result_of(parse_object(line, 1), output_key)
+        return result_of(parse_object(line.removeprefix(BOM_UTF8), 1), output_key)
     except RowError:
         return None
 

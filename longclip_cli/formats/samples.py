@@ -9,11 +9,11 @@ from hashlib import blake2b
 from typing import Literal
 
 from longclip_cli.errors import InputError, Reason, RowError, cut
-from longclip_cli.formats.lines import READ_ERRORS, reject_compressed
+from longclip_cli.formats.lines import reject_compressed
 from longclip_cli.formats.sniffing import looks_like
 from longclip_cli.formats.tar import Member, NoTarError, TarError, TarReader
 from longclip_cli.rows import EncodedImage, Mark
-from longclip_cli.storage.source import Input
+from longclip_cli.storage.source import UNREADABLE, Input
 
 Kind = Literal["text", "json", "image"]
 TEXTS = "txt text transcript caption cap cls cls2 class count index inx id"
@@ -138,7 +138,7 @@ def read_samples(source: Input, kind: Callable[[str], Kind | None]) -> Iterator[
                 has_paused = sample is Mark.PAUSE
         except NoTarError as error:
             raise no_archive(source, start, error) from error
-        except (TarError, *READ_ERRORS) as error:
+        except (TarError, *UNREADABLE) as error:
             raise InputError(f"{source.name}: unreadable after sample {number}: {error}") from error
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
-from itertools import islice
+from itertools import islice, takewhile
 from typing import TypeAlias
 
 import orjson
@@ -167,38 +167,48 @@ def key_of(steps: Sequence[Step]) -> str:
 
 
 def nearest_path(key: str, paths: Sequence[str]) -> str | None:
-    """Return the path that a key that finds nothing was probably meant to be, with the indices that the key has.
+    """Return what a key that finds nothing was probably meant to be, with the indices that it has.
 
     `paths` are those of a row that lacks the key. Return `None` if nothing is near.
     """
-    names, indices = names_and_indices(key)
-    nearest = max(paths, key=lambda path: likeness(names, names_and_indices(path)[0]), default=None)
-    if nearest is None or likeness(names, names_and_indices(nearest)[0]) < LEAST_LIKENESS:
+    steps = lenient_steps(key)
+    likeness_of = {path: likeness(names_in(steps), names_in(lenient_steps(path))) for path in paths}
+    nearest = max(likeness_of, key=likeness_of.__getitem__, default="")
+    if likeness_of.get(nearest, 0) < LEAST_LIKENESS:
         return None
-    if nearest.startswith("."):
-        left = iter(indices)
-        nearest = write_path([next(left, None) if step is None else step for step in parse_path(nearest)])
-    return None if nearest == key else nearest
+    selector = parse_selector(nearest)
+    suggestion = key_of(with_indices((selector.name, *selector.steps), steps))
+    return None if suggestion == key else suggestion
 
 
-def names_and_indices(key: str) -> tuple[list[str], list[int | None]]:
-    """Return the names in a key and, in order, its indices, where `None` is for all elements.
-
-    A plain name is read as a path that lacks its first dot, if it can be. `.1` is an index, as some tools write it.
-    """
+def lenient_steps(key: str) -> list[Step]:
+    """Return the steps of a key, also if it lacks the first dot or, as in other tools, has `.1` for `[1]`."""
     try:
         name, *steps = parse_path(key if key.startswith(".") else f".{key}")
     except UsageError:
-        return [key], []
-    steps = [int(step) if isinstance(step, str) and step.isdecimal() else step for step in steps]
-    names = [str(name), *(step for step in steps if isinstance(step, str))]
-    return names, [step for step in steps if not isinstance(step, str)]
+        return [key]
+    return [name, *(int(step) if isinstance(step, str) and step.isdecimal() else step for step in steps)]
+
+
+def names_in(steps: Iterable[Step]) -> list[str]:
+    """Return the steps that are names."""
+    return [step for step in steps if isinstance(step, str)]
+
+
+def with_indices(path: Sequence[Step], meant: Sequence[Step]) -> list[Step]:
+    """Return a path's steps with the indices of another path: for each `[]`, and at the end those that it has there."""
+    indices = [step for step in meant if not isinstance(step, str)]
+    last = [*takewhile(lambda step: not isinstance(step, str), reversed(meant))][::-1]
+    unused = iter(indices)
+    filled = [next(unused, None) if step is None else step for step in path]
+    left = len([*unused])
+    return filled + (last[-left:] if left else [])
 
 
 def likeness(names: Sequence[str], others: Sequence[str]) -> float:
     """Return how near the names of two keys are, from 0 to 1. One name alone may also be the last of a path."""
     whole = ratio(".".join(names), ".".join(others))
-    return max(whole, 0.9 * ratio(names[0], others[-1])) if len(names) == 1 else whole
+    return max(whole, 0.9 * ratio(names[0], others[-1])) if len(names) == len(others[:1]) == 1 else whole
 
 
 def ratio(text: str, other: str) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import ExitStack
 
+from longclip_cli.formats.detect import FORMATS, detect_format
 from longclip_cli.jobs.check_output import check_output
 from longclip_cli.jobs.model import find_model
 from longclip_cli.jobs.part import OpenPart
@@ -13,8 +14,9 @@ from longclip_cli.jobs.recorded_output import RecordedOutput
 from longclip_cli.jobs.resume import RowsDifferError, skip_kept
 from longclip_cli.jobs.run import Run
 from longclip_cli.jobs.run_record import RunRecord, describe_run
-from longclip_cli.jobs.start import check_start, failed_rows, read_start
+from longclip_cli.jobs.start import check_start, failed_rows, fields_advice, read_start
 from longclip_cli.reporting.summary import ModelInUse
+from longclip_cli.rows import error_of
 from longclip_cli.storage.source import open_input
 from longclip_cli.storage.target import open_output
 
@@ -31,8 +33,12 @@ def open_part(run: Run, part: Part, stream: RecordedOutput | None) -> OpenPart:
         source = open_input(part.input)
         stack.callback(source.file.close)
         check_output(run.options, part, source)
-        output = stream or stack.enter_context(RecordedOutput(open_output(part.output, part.place)))
-        opened = OpenPart(part, run.options.scoring, source, output, run.stop)
+        # A pipe's format is known once its first bytes are there.
+        read = detect_format(source, run.options.scoring.input_format) if source.path else None
+        output = stream or stack.enter_context(
+            RecordedOutput(open_output(part.output, part.place), follows_input=read is FORMATS["jsonl"])
+        )
+        opened = OpenPart(part, run.options.scoring, source, output, run.stop, read)
         if run.options.resume and output.can_resume:
             resume(run, opened)
         else:
@@ -67,6 +73,8 @@ def start(run: Run, opened: OpenPart) -> None:
     check_start(run, opened, begun, failed)
     if begun.is_whole and len(failed) == len(begun.rows):
         opened.failed = failed
+        if failed and (error := error_of(failed[0].result)) and error.missing:
+            log.warning("%s: %s; %s", opened.source.name, error, fields_advice(opened, failed[0]))
     opened.rows = iter(begun)
     opened.record = record_of(run, opened, None if opened.failed is not None else find_model(run))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from longclip_cli.errors import InputError, LongCLIPError
-from longclip_cli.formats.detect import detect_format, output_format
+from longclip_cli.formats.detect import FORMATS, detect_format, output_format
 from longclip_cli.formats.format import Format
 from longclip_cli.formats.results import decode_result, encode_result
 from longclip_cli.jobs.plan import Part
@@ -25,18 +25,26 @@ WRITE_BYTES = 2**20  # of rows that are joined before they are written, at least
 
 
 class OpenPart:
-    """An input and its output, both open.
+    """An input and its output, both open. Raises `UsageError` if rows of its format cannot be written as its name says.
 
     The thread that reads creates it. From its first row on it belongs to the thread that writes, but for `rows_read`,
     `error` and `has_ended`, which the thread that reads sets in this order when the input has ended.
     """
 
-    def __init__(self, part: Part, scoring: ScoringOptions, source: Input, output: RecordedOutput, stop: Stop) -> None:
+    def __init__(
+        self,
+        part: Part,
+        scoring: ScoringOptions,
+        source: Input,
+        output: RecordedOutput,
+        stop: Stop,
+        read: Format | None,
+    ) -> None:
         self.part = part
         self.source = source
         self.output = output
         self.counts = Counts()
-        self.format: Format | None = None  # once the first bytes are there
+        self.format = read  # of a pipe, once its first bytes are there
         self.rows: Rows = iter(())  # those that are to be scored
         self.record: RunRecord | None = None
         self.earlier: Completion | None = None  # of a run that has left nothing to do
@@ -49,8 +57,9 @@ class OpenPart:
         self._rows_taken = 0
         self._scoring = scoring
         self._stop = stop
-        # What cannot be read again has to be kept.
-        self._writes_rows = source.path is None or self._output_format == "jsonl"
+        # What cannot be read again has to be kept. Its format may not be known yet; JSON is the widest guess.
+        widest = read or FORMATS[scoring.input_format or "json"]
+        self._writes_rows = output_format(part.output, widest) == "jsonl" or not source.path
 
     @property
     def _output_format(self) -> InputFormat:

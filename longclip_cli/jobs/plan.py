@@ -143,6 +143,8 @@ def check_distinct(parts: list[tuple[str, str, Path | None]]) -> None:
     outputs = Counter(output for _, output, place in parts if place)
     if twice := [output for output, count in outputs.items() if count > 1]:
         inputs = [path for path, output, _ in parts if output == twice[0]]
+        if len(set(inputs)) == 1:
+            raise UsageError(f"{inputs[0]} is given twice")
         raise UsageError(f"{listed(inputs)} would all be written to {twice[0]}; rename one, or run them one by one")
     if len(parts) > 1:
         inputs_by_key = {key: path for path, *_ in parts for key in file_keys(Path(path))}

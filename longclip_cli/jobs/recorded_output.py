@@ -52,8 +52,9 @@ class RecordedOutput:
             return
         if files.record.exists() and not is_record(files.record):
             raise refused(files.record, "it is not the record of a run")
-        if self._has_rows() and not files.record.exists():
-            raise refused(files.partial, f"the record of its run, {files.record}, is missing")
+        for path in (files.partial, files.new):
+            if has_content(path) and not files.record.exists():
+                raise refused(path, f"the record of its run, {files.record}, is missing")
 
     def __exit__(self, *exception: object) -> None:
         try:
@@ -73,8 +74,7 @@ class RecordedOutput:
         return self._has_rows() or (self._files is not None and self._files.target.exists())
 
     def _has_rows(self) -> bool:
-        partial = self._files.partial if self._files else None
-        return partial is not None and partial.exists() and partial.stat().st_size > 0
+        return self._files is not None and has_content(self._files.partial)
 
     @property
     def partial(self) -> Path | None:
@@ -148,13 +148,14 @@ class RecordedOutput:
             )
         self._is_resumed = True
         for line in self._output.kept_lines():
+            before = self._written.copy()
+            self._written.add(line)
+            self._compare(recorded.prefix, len(line))
             yield line
             if self._is_dropped:
                 self._is_dropped = False
+                self._written = before
                 self._output.drop_line(line)
-                continue
-            self._written.add(line)
-            self._compare(recorded.prefix, len(line))
 
     def drop_line(self) -> None:
         """Do not keep the line that `kept_lines` has given last."""
@@ -222,3 +223,8 @@ class RecordedOutput:
         if self._files:
             with output_errors(self._output.name):
                 self._files.record.unlink(missing_ok=True)
+
+
+def has_content(path: Path) -> bool:
+    """Return whether there is a file that is not empty."""
+    return path.exists() and path.stat().st_size > 0

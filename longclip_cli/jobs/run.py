@@ -47,5 +47,4 @@ class Outcome:
             return int(getattr(self.error, "exit_status", LongCLIPError.exit_status))
         if self.summary.failed_inputs:
             return LongCLIPError.exit_status
-        failed = (self.earlier or self.summary).failed or any(each.failed for each in self.summary.inputs)
-        return SOME_FAILED if failed else ALL_SCORED
+        return SOME_FAILED if any(each.failed for each in self.summary.inputs) else ALL_SCORED

@@ -51,6 +51,12 @@ class PrefixHash:
         self.size += len(content)
         self._hash.update(content)
 
+    def copy(self) -> PrefixHash:
+        """Return the prefix so far, which does not grow with this one."""
+        other = PrefixHash()
+        other.size, other._hash = self.size, self._hash.copy()
+        return other
+
     @property
     def prefix(self) -> Prefix:
         """The prefix so far."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
 
-from longclip_cli.errors import InputError, RowError, WrongInputError, quote
+from longclip_cli.errors import InputError, RowError, WrongInputError
 from longclip_cli.formats.selectors import nearest_path, paths_of
 from longclip_cli.formats.sniffing import seems_to_be
 from longclip_cli.jobs.part import OpenPart
@@ -15,6 +15,7 @@ from longclip_cli.options import ScoringOptions
 from longclip_cli.rows import Mark, Row, Rows, ScoredRow, error_of
 from longclip_cli.storage.source import Input
 
+MOST_LISTED = 240  # characters of the fields of a row
 ALIKE_FROM_START = 100  # if so many first rows fail for the same reason, the command is wrong and not the data
 START_BYTES = 16 * 2**20  # of lines that are read before the model is loaded, at most
 
@@ -93,16 +94,25 @@ def check_start(run: Run, opened: OpenPart, start: Start, failed: list[ScoredRow
 def all_alike(count: int, first: ScoredRow, opened: OpenPart) -> WrongInputError:
     """Return the error of an input whose first `count` rows failed for the same reason as its first."""
     source, read = opened.source, opened.find_format()
-    error = error_of(first.result)
-    assert error, "the row has failed"
-    if paths := paths_of(read.fields_of(first.row)):
-        nearest = nearest_path(error.missing, paths) if error.missing else None
-        advice = f"did you mean {nearest}? " if nearest else ""
-        advice += f"fields in the row: {quote(', '.join(paths))} (see --image-key, --text-key, --image-root)"
-    else:
-        advice = f"{source.name} {seems_to_be(read.content_of(first.row))}"
+    advice = fields_advice(opened, first) or f"{source.name} {seems_to_be(read.content_of(first.row))}"
     where = f"{source.name}: " if source.path else ""
-    return WrongInputError(f"{where}stopped: the first {count} rows failed for the same reason: {error}; {advice}")
+    message = f"the first {count} rows failed for the same reason: {error_of(first.result)}; {advice}"
+    return WrongInputError(f"{where}stopped: {message}")
+
+
+def fields_advice(opened: OpenPart, failed: ScoredRow) -> str:
+    """Return which fields a row has that failed, and which one was meant if it lacks one; empty if it is no row."""
+    paths = paths_of(opened.find_format().fields_of(failed.row))
+    error = error_of(failed.result)
+    nearest = nearest_path(error.missing, paths) if error and error.missing else None
+    meant = f"did you mean {nearest}? " if nearest else ""
+    return f"{meant}fields in the row: {listed(paths)} (see --image-key, --text-key, --image-root)" if paths else ""
+
+
+def listed(paths: list[str]) -> str:
+    """Return the paths of a row for a message: as many as fit into three lines of a terminal."""
+    text = ", ".join(paths)
+    return text if len(text) <= MOST_LISTED else f"{text[:MOST_LISTED].rpartition(', ')[0] or text[:MOST_LISTED]}, …"
 
 
 def no_row(opened: OpenPart, content: bytes) -> WrongInputError:

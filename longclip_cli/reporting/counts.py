@@ -63,7 +63,7 @@ class Counts:
         self.failures.update(other.failures)
         self.reasons.update(other.reasons)
         self._histogram.update(other._histogram)
-        self._last = other._last
+        self._last = other._last or self._last
 
     def _count(self, row: Row, result: Result) -> None:
         self.rows += 1

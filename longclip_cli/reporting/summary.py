@@ -121,6 +121,8 @@ class Summary(Counts):
         if self.model:
             lines.append("  model   {model} ({model_file}) on {device}, {precision}".format(**values))
         lines.append("  run     {start} to {end}, version {version}".format(**values))
+        if len(self.inputs) > 1:
+            lines.append(f"  inputs  {self._inputs_text()}")
         if self.kept:
             lines.append(f"  kept    {self.kept:,} rows of an earlier run")
         lines += [f"  failed  {count:,} {reason}" for reason, count in self.failures.most_common()]
@@ -135,3 +137,9 @@ class Summary(Counts):
             lines.append("  scores  " + ", ".join(f"{name} {values[name]:.4f}" for name in shown))
         spent = ", ".join(f"{activity} {seconds:.1f} s" for activity, seconds in values["seconds"].items())
         return "\n".join([*lines, f"  waited for: {spent}"] if spent else lines)
+
+    def _inputs_text(self) -> str:
+        earlier = sum(each.earlier for each in self.inputs)
+        completed = sum(each.complete for each in self.inputs) - earlier
+        parts = {"completed": completed, "complete already": earlier, "failed": len(self.failed_inputs)}
+        return ", ".join(f"{count:,} {what}" for what, count in parts.items() if count or what == "completed")

@@ -16,6 +16,7 @@ from longclip_cli.options import STANDARD_STREAM
 from longclip_cli.storage.compression import DECOMPRESSORS, compression_of
 from longclip_cli.storage.streams import STDIN, descriptor_of, is_inherited
 
+PEEKED = 4096  # bytes to look at, if so many have arrived
 UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError)  # what reading a file, compressed or not, may raise
 
 
@@ -46,7 +47,7 @@ class Input:
         Raise `InputError` if they cannot be read or decompressed.
         """
         try:
-            content: bytes = self.stream.peek(1)  # type: ignore[attr-defined]  # each kind of stream has it
+            content: bytes = self.stream.peek(PEEKED)  # type: ignore[attr-defined]  # each kind of stream has it
         except UNREADABLE as error:
             raise InputError(f"{self.name}: unreadable from the start: {error}") from error
         return content

@@ -179,7 +179,7 @@ class OutputFile(Output):
         `write` gives its content; without it, that is the partial file's.
         """
         if write or self._compression:
-            with output_errors(self.name), self.files.new.open("wb") as file:
+            with output_errors(self.name), self._open_new() as file:
                 if self._compression:
                     with closing(COMPRESSORS[self._compression](file)) as compressed:
                         (write or self._copy_partial)(compressed)
@@ -189,6 +189,11 @@ class OutputFile(Output):
                 os.fsync(file.fileno())
             self._finished = self.files.new
         return self._finished
+
+    def _open_new(self) -> BinaryIO:
+        """Open a new file in place of one that a killed run has left, which may share its content with another."""
+        self.files.new.unlink(missing_ok=True)
+        return self.files.new.open("xb")
 
     def _copy_partial(self, file: BinaryIO) -> None:
         with self.files.partial.open("rb") as partial:

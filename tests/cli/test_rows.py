@@ -77,10 +77,13 @@ BAD_ROWS = {
     "no image": ('{"text": "a red square"}', "image: no field 'image_path'"),
     "null image": (image(None), "image: not a path: 'image_path' is null"),
     "number as image": (image(3), "image: not a path: 'image_path' is a number"),
-    "object as image": (image({"path": "good.png"}), "image: not a path: 'image_path' is an object"),
+    "object as image": (image({"file": "good.png"}), "image: not a path: 'image_path' is an object"),
     "blank image": (image(" "), "image: not a path: 'image_path' is blank"),
-    "no path in a list": (image([]), "image: not one path: 'image_path' is a list of 0"),
-    "two paths": (image(["good.png", "good.png"]), "image: not one path: 'image_path' is a list of 2"),
+    "empty list of images": (image([]), "image: an empty list: 'image_path'"),
+    "two images and two texts": (
+        json.dumps({"image_path": ["good.png"] * 2, "text": ["a red square"] * 2}),
+        "row: several images and several texts: 2 images, 2 texts",
+    ),
     "number in a list": (image([3]), "image: not a path: 'image_path' is a number"),
     "URL": (image("http://127.0.0.1:9/a.png"), "image: URLs are not read: http://127.0.0.1:9/a.png"),
     "file URL": (image("file:///etc/hostname"), "image: URLs are not read: file:///etc/hostname"),
@@ -111,7 +114,8 @@ BAD_ROWS = {
     ),
     "no text": ('{"image_path": "good.png"}', "text: no field 'text'"),
     "null text": (text(None), "text: not a string: 'text' is null"),
-    "list as text": (text(["a red square"]), "text: not a string: 'text' is a list"),
+    "object as text": (text({"a": "a red square"}), "text: not a string: 'text' is an object"),
+    "empty list of texts": (text([]), "text: an empty list: 'text'"),
     "boolean as text": (text(True), "text: not a string: 'text' is a boolean"),
     "empty text": (text(""), "text: blank: 'text'"),
     "blank text": (text(" \t\u3000\n"), "text: blank: 'text'"),
@@ -170,7 +174,7 @@ def test_a_bad_row_keeps_its_line_and_gets_null_and_a_reason(name, run, good_sco
 
 
 def test_unusual_but_valid_paths_are_scored(folder, checkpoint, good_score):
-    values = ["link.png", ["good.png"], "目录 with spaces.png", "./good.png"]
+    values = ["link.png", ["good.png"], {"path": "good.png"}, "目录 with spaces.png", "./good.png"]
     run = longclip_score("-m", checkpoint, input="\n".join(map(image, values)), cwd=folder)
     scores = [row["clip_score"] for row in parse_jsonl(run.stdout)]
     assert scores == [pytest.approx(good_score, abs=2e-6)] * len(values)

@@ -20,7 +20,7 @@ from longclip_cli.options import ScoreOptions, ScoringOptions
         (["--image-root", "missing-folder"], "missing-folder"),
         (["--output-key", "text"], "would overwrite the field 'text'"),
         (["--text-key", "clip_score_error"], "would overwrite the field 'clip_score_error'"),
-        (["-o", "out.jsonl.gz"], "pipe it to a compressor"),
+        (["-o", "missing/"], "-o missing/ is a folder; give a file for what standard input brings"),
         (["--device", "gpu0", "-m", "missing.pt"], "no such device: gpu0"),
         ([""], "INPUT is empty; is a shell variable unset?"),
         (["--output-key", ""], "--output-key is empty; is a shell variable unset?"),
@@ -39,7 +39,6 @@ def test_wrong_usage_is_status_2_and_names_the_mistake(arguments, message, tmp_p
         (["missing.jsonl"], "cannot read missing.jsonl: No such file or directory"),
         (["-m", "missing.pt"], "no such checkpoint: missing.pt"),
         (["-o", "missing/out.jsonl"], "cannot write missing/out.jsonl: no such folder"),
-        (["-o", "missing/"], "cannot write missing/: it is a folder"),
         (["--summary", "missing/s.json"], "cannot write missing/s.json: no such folder"),
         (["--device", "cuda:99"], "99"),
     ],
@@ -109,5 +108,5 @@ except SystemExit:
     run = run_python(show, "--help")
     assert run.stderr == b"['orjson']\n" or run.stderr == b"[]\n"
     for name in (ScoreOptions.__dataclass_fields__ | ScoringOptions.__dataclass_fields__).keys() - {"scoring"}:
-        option = name.upper() if name == "input" else f"--{name.replace('_', '-')}"
+        option = "INPUT" if name == "inputs" else f"--{name.replace('_', '-')}"
         assert option in run.stdout.decode()

@@ -8,21 +8,26 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from longclip_cli.errors import Reason, RowError
-from longclip_cli.formats.jsonl import encode_row, field_names, read_row, read_rows
+from longclip_cli.formats.detect import FORMATS
+from longclip_cli.formats.inputs import InputFields
+from longclip_cli.formats.jsonl import Record, read_line
 from longclip_cli.formats.lines import BLANK_BYTES, Line
 from longclip_cli.options import ScoringOptions
 from longclip_cli.rows import Mark, Row, RowInputs
 from longclip_cli.storage.source import open_input
 
 KEY = "clip_score"
+JSONL = FORMATS["jsonl"]
+OPTIONS = ScoringOptions()
+FIELDS = InputFields(OPTIONS)
 
 
 def row_of(content: bytes, number: int = 1) -> Row:
-    return read_row(Line(number, content, 0), ScoringOptions())
+    return read_line(Line(number, content, 0), FIELDS)
 
 
 def encode(content: bytes, result: float | RowError = 0.5) -> bytes:
-    return encode_row(row_of(content), KEY, result)
+    return JSONL.encode_line(row_of(content), KEY, result)
 
 
 def exact_members(line: bytes) -> list[tuple[str, object]]:
@@ -93,7 +98,7 @@ def test_an_error_is_added_with_a_null_score(fields, layout):
 def test_a_line_that_is_not_an_object_is_kept_as_a_string(content):
     row = row_of(content, 17)
     if isinstance(row.origin.keys, RowError):
-        output = orjson.loads(encode_row(row, KEY, row.inputs))
+        output = orjson.loads(JSONL.encode_line(row, KEY, row.inputs))
         assert output[KEY] is None
         assert output[f"{KEY}_error"].startswith(("line 17: not ", "line 17: nested "))
         expected = content.rstrip(b"\r\n").decode("utf-8", "backslashreplace")
@@ -102,59 +107,22 @@ def test_a_line_that_is_not_an_object_is_kept_as_a_string(content):
         assert isinstance(json.loads(content.decode()), dict)
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        b'{"n": 123456789012345678901234567890}',
-        b'{"a": 1, "a": 2}',
-        b'{"price": 1.10}',
-        b'{"x": NaN, "y": -Infinity, "z": 1e400}',
-        b'{"zh": "\\u4e2d", "half": "\\ud800"}',
-        b'{"deep": ' + b"[" * 500 + b"]" * 500 + b"}",
-        b'  { "a" : "}" }  ',
-        b"\xef\xbb\xbf" + b'{"a": "after a byte order mark"}',
-    ],
-    ids=["30 digits", "duplicate", "1.10", "no finite number", "escapes", "deep", "blanks", "byte order mark"],
-)
-def test_details_that_json_libraries_would_change_stay(content):
-    brace = content.rindex(b"}")
-    assert encode(content) == content[:brace] + b', "clip_score": 0.5' + content[brace:] + b"\n"
-
-
-@pytest.mark.parametrize(
-    ("content", "expected"),
-    [
-        (b"{}", b'{"clip_score": 0.5}\n'),
-        (b'{"clip_score": 1}', b'{"clip_score": 0.5}\n'),
-        (b'{"clip_score": 1, "a": 2}', b'{"a": 2, "clip_score": 0.5}\n'),
-        (b'{"a": 1, "clip_score": {"b": [1, 2]}, "c": 3}\r\n', b'{"a": 1, "c": 3, "clip_score": 0.5}\r\n'),
-        (b'{"a": 1, "clip\\u005fscore": 2, "clip_score": 3}', b'{"a": 1, "clip_score": 0.5}\n'),
-        (b'{"a": {"clip_score": 1}}', b'{"a": {"clip_score": 1}, "clip_score": 0.5}\n'),
-        (b'{"a": 1, "clip_score": null, "clip_score_error": "image"}', b'{"a": 1, "clip_score": 0.5}\n'),
-    ],
-)
-def test_an_existing_score_is_replaced(content, expected):
-    assert encode(content) == expected
-
-
-def test_a_score_is_rounded_to_six_decimals():
-    assert encode(b"{}", 0.123456789) == b'{"clip_score": 0.123457}\n'
-    assert json.loads(encode(b"{}", 1e-6))[KEY] == 1e-6
-
-
 def test_a_byte_order_mark_is_accepted_only_in_the_first_line():
+    assert row_of(b"\xef\xbb\xbf{}", 1).origin.keys == ()
     assert isinstance(row_of(b"\xef\xbb\xbf{}", 2).origin.keys, RowError)
 
 
 def test_a_row_keeps_its_field_names_and_not_their_values():
-    row = row_of(b'{"image_path": "a.png", "text": "a cat", "long": "value"}')
-    assert row.inputs == RowInputs("a.png", "a cat")
-    assert field_names(row) == ("image_path", "text", "long")
+    content = b'{"image_path": "a.png", "text": "a cat", "long": "value"}'
+    row = row_of(content)
+    assert row.inputs == RowInputs(("a.png",), ("a cat",))
+    assert row.origin == Record(content, ("image_path", "text", "long"))
+    assert JSONL.fields_of(row) == {"image_path": "a.png", "text": "a cat", "long": "value"}
 
 
 def test_a_long_run_of_blank_lines_is_a_pause(tmp_path):
     (tmp_path / "in.jsonl").write_bytes(b"{}\n" + b"\n" * (BLANK_BYTES + 2) + b"{}\n")
-    rows = read_rows(open_input(str(tmp_path / "in.jsonl")), ScoringOptions())
+    rows = JSONL.read_rows(open_input(str(tmp_path / "in.jsonl")), OPTIONS, whole=True)
     assert [row if row is Mark.PAUSE else row.number for row in rows] == [1, Mark.PAUSE, BLANK_BYTES + 4]
 
 
@@ -163,11 +131,11 @@ def test_any_error_while_a_line_is_parsed_is_a_row_error(monkeypatch, error):
     def fail(_):
         raise error
 
-    monkeypatch.setattr("longclip_cli.formats.jsonl.orjson.loads", fail)
-    monkeypatch.setattr("longclip_cli.formats.jsonl.LENIENT_JSON.decode", fail)
+    monkeypatch.setattr("longclip_cli.formats.json_text.orjson.loads", fail)
+    monkeypatch.setattr("longclip_cli.formats.json_text.LENIENT_JSON.decode", fail)
     row = row_of(b"{}")
     assert row.inputs.reason.startswith("row: ")
-    assert json.loads(encode_row(row, KEY, row.inputs)) | {f"{KEY}_error": ""} == {
+    assert json.loads(JSONL.encode_line(row, KEY, row.inputs)) | {f"{KEY}_error": ""} == {
         KEY: None,
         f"{KEY}_error": "",
         f"{KEY}_input": "{}",

@@ -52,5 +52,5 @@ def test_formats_are_known_by_their_first_bytes(content, kind):
 
 
 def test_the_error_says_how_to_convert_it():
-    assert seems_to_be(b'[{"a": 1}]') == "looks like a JSON array; convert it with jq -c '.[]'"
+    assert seems_to_be(b'[{"a": 1}]') == "looks like a JSON array; add --input-format json"
     assert seems_to_be(b"a,b\n") == "looks like CSV; give JSONL, one JSON object a line"

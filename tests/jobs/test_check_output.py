@@ -8,13 +8,14 @@ from helpers import MISSING, SIDE_FILES, jsonl, longclip_score, shell
 
 from longclip_cli.errors import OutputError, UsageError
 from longclip_cli.jobs.check_output import check_output
+from longclip_cli.jobs.plan import Part
 from longclip_cli.options import ScoreOptions
 from longclip_cli.storage.source import open_input
 
 
-def check(output, input, summary=None):
-    options = ScoreOptions(output=str(output), summary=summary and Path(summary))
-    check_output(options, open_input(str(input)))
+def check(output, input, summary=None, *, resume=False):
+    options = ScoreOptions(output=str(output), summary=summary and Path(summary), resume=resume)
+    check_output(options, Part(str(input), options.output), open_input(str(input)))
 
 
 def test_an_output_that_is_the_input_is_refused_by_any_name(tmp_path):
@@ -42,8 +43,6 @@ def test_what_cannot_be_written_is_refused_before_the_run(tmp_path):
             check(output, tmp_path / "in.jsonl")
     with pytest.raises(UsageError, match="--summary would overwrite the output"):
         check(tmp_path / "o", tmp_path / "in.jsonl", tmp_path / "o")
-    with pytest.raises(UsageError, match="pipe it to a compressor"):
-        check("out.jsonl.gz", tmp_path / "in.jsonl")
 
 
 @pytest.mark.parametrize("suffix", ["", *SIDE_FILES])
@@ -89,5 +88,5 @@ def test_resume_is_refused_for_an_output_that_is_not_a_file(folder):
     os.mkfifo("fifo")
     for output in ("/dev/null", "fifo"):
         with pytest.raises(UsageError, match=f"--resume needs an output file, not {output}"):
-            check_output(ScoreOptions(output=output, resume=True), open_input("in.jsonl"))
-    check_output(ScoreOptions(output="new.jsonl", resume=True), open_input("in.jsonl"))
+            check(output, "in.jsonl", resume=True)
+    check("new.jsonl", "in.jsonl", resume=True)

@@ -45,7 +45,7 @@ def test_a_full_disk_is_one_line_and_resumable(tiny_checkpoint, tmp_path):
     [
         ("longclip_cli.pipeline.encode", "Encoder.submit"),
         ("longclip_cli.storage.target", "Output.write"),
-        ("longclip_cli.jobs.score_file", "encode_row"),
+        ("longclip_cli.formats.jsonl", "Jsonl.encode_line"),
     ],
     ids=["forward pass", "writing", "encoding"],
 )

@@ -64,3 +64,26 @@ def test_blank_lines_hold_back_no_row_and_no_memory(tiny_checkpoint, tmp_path, s
         process.kill()
     assert 0 < parse_jsonl(line)[0]["clip_score"] < 1
     assert resident < 800 * MEBIBYTE
+
+
+@pytest.mark.parametrize("rows", [20_000, pytest.param(1_000_000, marks=pytest.mark.stress)])
+def test_an_array_of_any_length_needs_the_same_memory(tiny_checkpoint, tmp_path, rows):
+    """The array is read and, at the end, written with its scores; each element has a kilobyte that is not read."""
+    peaks = []
+    for count in (1000, rows):
+        source, out = tmp_path / f"{count}.json", tmp_path / f"out-{count}.json"
+        element = json.dumps(ROW | {"unused": "x" * 1000}, indent=2)
+        with source.open("w") as file:
+            file.write("[")
+            for i in range(count):
+                file.write("," * (i > 0) + element)
+            file.write("]")
+        with start_longclip_score(source, "-o", out, "-q", "-m", tiny_checkpoint) as process:
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+        peaks.append(1024 * usage.ru_maxrss)
+        with out.open() as lines:
+            assert sum('"clip_score": 0.' in line for line in lines) == count
+    print(f"{peaks[0] / MEBIBYTE:.0f} MiB for a thousand rows, {peaks[1] / MEBIBYTE:.0f} MiB for {rows:,}")
+    assert peaks[1] < peaks[0] + 150 * MEBIBYTE

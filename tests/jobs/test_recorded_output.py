@@ -35,7 +35,7 @@ def test_a_complete_output_is_recognised_by_its_record_and_size(tmp_path):
     path = tmp_path / "out.jsonl"
     write(path, b"one\n")
     with recorded(path) as output:
-        assert output.completion(RECORD) == Completion(rows=1, failed=0, size=4)
+        assert output.completion(RECORD) == Completion(rows=1, failed=0, size=4, time=path.stat().st_mtime_ns)
         assert output.completion(changed(RECORD, input="another")) is None
         with pytest.raises(OutputError, match="complete output of a different run: its model was model, not another"):
             output.completion(changed(RECORD, "another", model_hash="another"))

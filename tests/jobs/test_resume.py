@@ -69,7 +69,7 @@ def test_a_changed_input_is_not_resumed_and_the_change_is_named(stopped_folder, 
     rows = rows_of(50)
     rows[7]["id"] = "another"
     for content, message in (
-        (jsonl(*rows), "row 8 of the partial output is not line 8 of the input"),
+        (jsonl(*rows), "row 8 of the partial output is not row 8 of the input"),
         (jsonl(*rows_of(39)), "row 40 of the partial output is after the end of the input"),
     ):
         run = longclip_score("-m", tiny_checkpoint, "-o", out, "--resume", input=content)
@@ -89,14 +89,15 @@ def test_a_changed_input_file_is_not_resumed(tiny_checkpoint, tmp_path):
     assert stopped.returncode == 1
     left = (tmp_path / "out.jsonl.partial").read_bytes()
     assert left
-    with (tmp_path / "in.jsonl").open("a") as file:
-        file.write(jsonl(*rows_of(1)))
-    run = longclip_score(*arguments, "--resume", cwd=tmp_path)
-    assert run.returncode == 1
-    message = run.stderr.decode()
-    assert "it is from a different run: its input was " in message
-    assert message.count("\n") == 1
-    assert (tmp_path / "out.jsonl.partial").read_bytes() == left
+    another = {"image_path": "rgb.png", "text": "A dog"}
+    for rows in ([another, *rows_of(400)[1:]], rows_of(399)):
+        (tmp_path / "in.jsonl").write_text(jsonl(*rows))
+        run = longclip_score(*arguments, "--resume", cwd=tmp_path)
+        assert run.returncode == 1
+        message = run.stderr.decode()
+        assert "it is from a different run: its input was " in message
+        assert message.count("\n") == 1
+        assert (tmp_path / "out.jsonl.partial").read_bytes() == left
 
 
 def test_a_new_stream_is_scored_although_the_output_is_complete(tiny_checkpoint, tmp_path):
@@ -147,9 +148,9 @@ def test_only_resume_leaves_a_complete_output_as_it_is(tiny_checkpoint, tmp_path
     assert b"5 rows in" in repeated.stderr
     assert (tmp_path / "out.jsonl").stat().st_ino != before.st_ino
     # A new input with the old name, as cron produces, starts a new run.
-    (tmp_path / "in.jsonl").write_text(jsonl(*rows_of(7)))
+    (tmp_path / "in.jsonl").write_text(jsonl(*rows_of(5)[1:]))
     new = longclip_score(*arguments, "--resume", cwd=tmp_path)
-    assert b"7 rows in" in new.stderr
+    assert b"4 rows in" in new.stderr
     assert b"out.jsonl was scored from " in new.stderr
     assert b"; scoring all rows" in new.stderr
 

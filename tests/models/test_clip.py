@@ -8,11 +8,12 @@ from torch.nn import functional as F
 from longclip_cli.checkpoints.load import load_model
 from longclip_cli.models.clip import scores_from_cosines
 from longclip_cli.models.tokenizer import tokenize
+from longclip_cli.options import ScoringOptions
 from longclip_cli.pipeline.images import load_image
 
 
 def features(model, row):
-    pixel_values = load_image(IMAGES / row["image_path"], model.sizes.image_size)
+    pixel_values = load_image(IMAGES / row["image_path"], model.sizes.image_size, ScoringOptions()).pixel_values
     ids = tokenize(row["text"], model.sizes.context_length).ids
     return model.encode_image(pixel_values[None]), model.encode_text([torch.tensor([ids])], torch.tensor([len(ids)]))
 

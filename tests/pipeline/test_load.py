@@ -8,6 +8,7 @@ from PIL import Image
 from longclip_cli.errors import Reason, ResourceError, RowError
 from longclip_cli.options import ScoringOptions
 from longclip_cli.pipeline.budget import MemoryBudget
+from longclip_cli.pipeline.images import LoadedImage
 from longclip_cli.pipeline.load import LoadedRow, RowLoader
 from longclip_cli.rows import Row, RowInputs
 
@@ -17,16 +18,24 @@ def loader(root=PICTURES, budget=None):
 
 
 def row(image_path, text):
-    return Row(1, RowInputs(image_path, text))
+    return Row(1, RowInputs((image_path,), (text,)))
+
+
+def pair_of(loaded):
+    """Return the only pair of a loaded row, or the row's error."""
+    if isinstance(loaded.pairs, RowError):
+        return loaded.pairs
+    (pair,) = loaded.pairs
+    return pair
 
 
 def test_the_options_decide_how_images_are_resized():
     exact, fast = (
-        RowLoader(ScoringOptions(image_root=PICTURES, fast_resize=fast), image_size=32, context_length=248)(
-            row("astronaut.png", "an astronaut")
-        )
-        .wait()
-        .pair.image.content
+        pair_of(
+            RowLoader(ScoringOptions(image_root=PICTURES, fast_resize=fast), image_size=32, context_length=248)(
+                row("astronaut.png", "an astronaut")
+            ).wait()
+        ).image.content
         for fast in (False, True)
     )
     assert not torch.equal(exact, fast)
@@ -35,7 +44,7 @@ def test_the_options_decide_how_images_are_resized():
 def test_a_failed_row_holds_no_image_in_memory(tmp_path):
     whole = (PICTURES / "astronaut.png").read_bytes()
     (tmp_path / "a.png").write_bytes(whole[: len(whole) // 2])
-    error = loader(tmp_path)(row("a.png", "cut")).wait().pair
+    error = pair_of(loader(tmp_path)(row("a.png", "cut")).wait())
     assert "truncated" in str(error)
     assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)
 
@@ -43,12 +52,12 @@ def test_a_failed_row_holds_no_image_in_memory(tmp_path):
 def test_rows_share_an_image_until_its_file_changes(tmp_path):
     Image.new("RGB", (40, 40), "red").save(tmp_path / "a.png")
     load = loader(tmp_path)
-    first, second, third = (load(row("a.png", text)).wait().pair for text in ("one", "two", "one"))
+    first, second, third = (pair_of(load(row("a.png", text)).wait()) for text in ("one", "two", "one"))
     assert first.image is second.image is third.image
     assert first.text is third.text is not second.text
     Image.new("RGB", (40, 40), "green").save(tmp_path / "new.png")
     (tmp_path / "new.png").replace(tmp_path / "a.png")
-    again = load(row("a.png", "one")).wait().pair
+    again = pair_of(load(row("a.png", "one")).wait())
     assert again.text is first.text
     assert again.image.content[:, 0, 0].tolist() == [0, 128, 0]
 
@@ -56,19 +65,19 @@ def test_rows_share_an_image_until_its_file_changes(tmp_path):
 def test_a_shared_image_that_is_broken_fails_each_of_its_rows(tmp_path):
     (tmp_path / "a.png").write_bytes(b"no image")
     load = loader(tmp_path)
-    errors = [load(row("a.png", text)).wait().pair for text in ("one", "two")]
+    errors = [pair_of(load(row("a.png", text)).wait()) for text in ("one", "two")]
     reason = f"image: not an image format that can be read: {tmp_path / 'a.png'}"
     assert [str(error) for error in errors] == [reason, reason]
 
 
 def test_a_row_that_holds_an_error_is_not_loaded():
     error = RowError(Reason.BLANK_TEXT)
-    assert loader()(Row(1, error)).pair is error
+    assert loader()(Row(1, error)).pairs is error
 
 
 def outcome(load, line):
     loaded = load(line)
-    return loaded.pair if isinstance(loaded, LoadedRow) else loaded.wait().pair
+    return pair_of(loaded if isinstance(loaded, LoadedRow) else loaded.wait())
 
 
 @pytest.mark.parametrize("text", ["&#" + "1" * 4301 + ";", "&amp;#" + "0" * 5000 + "65;"])
@@ -108,7 +117,7 @@ def test_a_row_that_runs_out_of_memory_is_retried_alone(monkeypatch):
             tries.append(budget._work)
             if len(tries) == 1:
                 raise MemoryError
-            return torch.zeros(3, 32, 32, dtype=torch.uint8)
+            return LoadedImage(torch.zeros(3, 32, 32, dtype=torch.uint8), is_rotated=False)
 
     monkeypatch.setattr("longclip_cli.pipeline.load.load_image", fail_once)
     assert not isinstance(outcome(loader(budget=budget), row("astronaut.png", "A cat")), RowError)

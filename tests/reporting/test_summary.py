@@ -12,8 +12,8 @@ from longclip_cli.reporting.summary import Summary
 from longclip_cli.rows import ScoredRow
 
 
-def row(result, is_cut=False):
-    return ScoredRow(jsonl_row(), result, is_cut)
+def row(result, texts_cut=0):
+    return ScoredRow(jsonl_row(), result, texts_cut)
 
 
 def summary_of(*results):
@@ -25,7 +25,7 @@ def summary_of(*results):
 def test_rows_are_counted_by_their_outcome():
     summary = Summary()
     missing = [row(RowError(Reason.NO_SUCH_FILE, name)) for name in ("1", "2")]
-    summary.add([row(0.25, is_cut=True), *missing])
+    summary.add([row(0.25, texts_cut=1), *missing])
     summary.add([row(0.75), row(RowError(Reason.BLANK_TEXT))])
     values = summary.as_dict()
     assert (values["rows"], values["scored"], values["failed"], values["texts_cut"]) == (5, 2, 3, 1)

@@ -1,5 +1,6 @@
 """Streams, and files that exist only once they are complete."""
 
+import gzip
 import os
 import threading
 
@@ -90,3 +91,18 @@ def test_a_fifo_is_written_to_and_stays_a_fifo(tmp_path):
     assert received == [b"new\n"]
     assert list(tmp_path.iterdir()) == [tmp_path / "fifo"]
     assert side_files("/dev/null") is None
+
+
+def test_what_a_killed_run_left_is_replaced_and_not_written_to(tmp_path):
+    """It may share its content with another file."""
+    (tmp_path / "precious").write_text("precious\n")
+    os.link(tmp_path / "precious", tmp_path / "out.jsonl.gz.partial.new")
+    leave_partial(tmp_path / "out.jsonl.gz", b"one\n")
+    os.link(tmp_path / "precious", tmp_path / "out.jsonl.gz.partial.new")
+    with open_output(str(tmp_path / "out.jsonl.gz")) as output:
+        list(output.kept_lines())
+        output.begin()
+        output.finished_file(None)
+        output.complete()
+    assert gzip.decompress((tmp_path / "out.jsonl.gz").read_bytes()) == b"one\n"
+    assert (tmp_path / "precious").read_text() == "precious\n"

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Literal, NoReturn
 
+from longclip_cli.formats.tar_header import BLOCK_BYTES, Extension, Header, parse_header, read_pax, text
 from longclip_cli.rows import Mark
 
-BLOCK_BYTES = 512
 SKIP_BYTES = 2**20  # of content that nobody wants, at a time
 PAUSE_BYTES = 16 * 2**20  # of the stream: one pause in so many
 MOST_ZEROS = 64 * 2**20  # bytes after an archive; writers round its size up to a few KiB
 MOST_NAME_BYTES = 2**16
 MOST_PAX_BYTES = 2**20  # of the extended header of one member
-PAX_RECORD = re.compile(rb"(\d{1,7}) ([^=\n]+)=")
 LONG_NAME, LONG_LINK, SPARSE = tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.GNUTYPE_SPARSE
 PAX_TYPES = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
 PROBLEMS = {
@@ -51,21 +49,11 @@ class Member:
     problem: str | None = None
 
 
-@dataclass(slots=True)
-class Extension:
-    """What the headers before that of a member say about it."""
-
-    name: str | None = None
-    pax_name: str | None = None  # takes precedence
-    size: int | None = None
-    is_sparse: bool = False
-
-
 class TarReader:
     """Reads the members of a stream that holds one archive, or several one after another.
 
-    The headers are parsed by `tarfile.TarInfo.frombuf`. `tarfile.TarFile` is not used: at a broken header it stops as
-    if the archive had ended there, it reads extended headers of any size, and it keeps all members.
+    `tarfile.TarFile` is not used: at a broken header it stops as if the archive had ended there, it reads extended
+    headers of any size, and it keeps all members.
 
     Iterating raises `TarError` if the archive is broken or has no end, and what reading the stream raises. Global
     extended headers are skipped.
@@ -144,14 +132,12 @@ class TarReader:
         self._paused = self._position
         return True
 
-    def _parse(self, block: bytes) -> tarfile.TarInfo:
+    def _parse(self, block: bytes) -> Header:
         """Return the header in a block, and know how long the content after it is."""
         try:
-            header = tarfile.TarInfo.frombuf(block, "utf-8", "backslashreplace")
-        except tarfile.HeaderError as error:
+            header = parse_header(block)
+        except ValueError as error:
             self._fail_at(BLOCK_BYTES, str(error))
-        if header.size < 0:
-            self._fail_at(BLOCK_BYTES, "a negative size")
         if header.type == SPARSE:
             is_map_continued = block[CONTINUED]
             while is_map_continued:
@@ -164,18 +150,20 @@ class TarReader:
         start = self._position - size
         raise (TarError if start else NoTarError)(f"no tar header at byte {start}: {problem}")
 
-    def _expect(self, header: tarfile.TarInfo, size: int) -> None:
+    def _expect(self, header: Header, size: int) -> None:
         """Expect content of so many bytes, unless members of this type have none, whatever their headers say."""
         self._content = 0 if header.type in WITHOUT_CONTENT else size
         self._padding = -self._content % BLOCK_BYTES
 
-    def _extend(self, extension: Extension, header: tarfile.TarInfo) -> bool:
+    def _extend(self, extension: Extension, header: Header) -> bool:
         """Add what a header says about the next member. Return whether it is such a header, and no member's own."""
         if header.type == LONG_NAME:
-            name = self._read_bounded(MOST_NAME_BYTES)
-            extension.name = name.partition(b"\0")[0].decode("utf-8", "backslashreplace")
+            extension.name = text(self._read_bounded(MOST_NAME_BYTES))
         elif header.type in PAX_TYPES:
-            read_pax(extension, self._read_bounded(MOST_PAX_BYTES))
+            try:
+                read_pax(extension, self._read_bounded(MOST_PAX_BYTES))
+            except ValueError as error:
+                raise TarError(str(error)) from None
         else:
             return header.type in (LONG_LINK, tarfile.XGLTYPE)
         return True
@@ -185,13 +173,13 @@ class TarReader:
             raise TarError(f"an extended header of {self._content} bytes")
         return self.read()
 
-    def _members(self, header: tarfile.TarInfo, extension: Extension) -> Iterator[Member]:
+    def _members(self, header: Header, extension: Extension) -> Iterator[Member]:
         """Yield the member with this header, unless it is a folder."""
         if extension.size is not None:
             self._expect(header, extension.size)
         problem = PROBLEMS[SPARSE] if extension.is_sparse else PROBLEMS.get(header.type)
         if header.type != tarfile.DIRTYPE:
-            is_unknown = not problem and not header.isreg()
+            is_unknown = not problem and header.type not in tarfile.REGULAR_TYPES
             name = extension.pax_name or extension.name or header.name
             yield Member(name, self._content, "of an unknown type" if is_unknown else problem)
 
@@ -200,26 +188,3 @@ def check_used(extension: Extension) -> None:
     """Raise `TarError` if what was said about the next member is said about none."""
     if extension != Extension():
         raise TarError("an extended header without a member; was the file cut?")
-
-
-def read_pax(extension: Extension, content: bytes) -> None:
-    """Add what an extended header in the pax format says about the next member. Raise `TarError` if it is broken.
-
-    A record is `LENGTH KEY=VALUE` and a line break; its length counts all of that.
-    """
-    position = 0
-    while record := PAX_RECORD.match(content, position):
-        end = position + int(record[1])
-        if end > len(content) or end <= record.end() or content[end - 1 : end] != b"\n":
-            raise TarError("a broken extended header")
-        value = content[record.end() : end - 1]
-        if record[2] in (b"path", b"GNU.sparse.name"):
-            extension.pax_name = value.decode("utf-8", "backslashreplace")
-        elif record[2] == b"size":
-            if not re.fullmatch(rb"\d{1,20}", value):
-                raise TarError("a broken size in an extended header")
-            extension.size = int(value)
-        extension.is_sparse |= record[2].startswith(b"GNU.sparse.")
-        position = end
-    if content[position:].strip(b"\0"):
-        raise TarError("a broken extended header")

@@ -7,15 +7,16 @@ import json
 import lzma
 import random
 from contextlib import suppress
-from pathlib import Path
 
+import pyarrow.parquet
 import pytest
 import zstandard
-from helpers import IMAGES, golden_rows, golden_score, longclip_score, parse_jsonl, tar_of
+from helpers import IMAGES, golden_rows, golden_score, longclip_score, parse_jsonl, start_longclip_score, tar_of
 from hypothesis import given
 from hypothesis import strategies as st
 
 from longclip_cli.errors import InputError, RowError
+from longclip_cli.formats.detect import FORMATS
 from longclip_cli.formats.webdataset import WebDataset
 from longclip_cli.options import ScoringOptions
 from longclip_cli.rows import Mark, Row
@@ -105,17 +106,36 @@ def test_compressed_and_unnamed_archives_are_read(tmp_path, suffix, compress):
     assert (row["__key__"], row["__url__"], row["txt"]) == ("a", str(path), "A cat")
 
 
-@pytest.mark.parametrize("output", ["-", "out.jsonl", "out.parquet"])
-def test_an_archive_from_a_pipe_is_read(checkpoint_safetensors, tmp_path, monkeypatch, output):
-    monkeypatch.chdir(tmp_path)
-    content = tar_of(golden_members())
-    arguments = ("--input-format", "webdataset", "-m", checkpoint_safetensors, "--device", "cpu", "-o", output)
-    run = longclip_score(*arguments, input=content, cwd=tmp_path)
+@pytest.mark.parametrize("output", ["-", "out.jsonl"])
+def test_an_archive_from_a_pipe_is_read(checkpoint_safetensors, tmp_path, output):
+    arguments = ("-m", checkpoint_safetensors, "--device", "cpu", "-o", output)
+    run = longclip_score(*arguments, input=tar_of(golden_members()), cwd=tmp_path)
     assert run.returncode == 0, run.stderr
-    if output == "-":
-        check_golden(parse_jsonl(run.stdout))
-    elif output == "out.jsonl":
-        check_golden(parse_jsonl(Path(output).read_bytes()))
+    check_golden(parse_jsonl(run.stdout if output == "-" else (tmp_path / output).read_bytes()))
+
+
+@pytest.mark.skipif("parquet" not in FORMATS, reason="no Parquet files yet")
+@pytest.mark.parametrize("path", ["in.tar", "-"])
+def test_golden_pairs_have_golden_scores_in_parquet(checkpoint_safetensors, tmp_path, path):
+    content = tar_of(golden_members())
+    (tmp_path / "in.tar").write_bytes(content)
+    arguments = (path, "--input-format", "webdataset", "-m", checkpoint_safetensors, "--device", "cpu")
+    run = longclip_score(*arguments, "-o", "out.parquet", input=content, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    check_golden(pyarrow.parquet.read_table(tmp_path / "out.parquet").to_pylist())
+
+
+def test_a_sample_is_written_when_the_next_one_begins(tiny_checkpoint):
+    with start_longclip_score("--input-format", "webdataset", "-m", tiny_checkpoint) as process:
+        for key in "abc":
+            archive = archive_of({key: SAMPLE})
+            process.stdin.write(archive[: archive.index(b"json") // 512 * 512 + 1024])  # without the archive's end
+            process.stdin.flush()
+            if key > "a":
+                assert json.loads(process.stdout.readline())["__key__"] == chr(ord(key) - 1)
+        process.stdin.write(bytes(1024))
+        process.stdin.close()
+        assert json.loads(process.stdout.readline())["__key__"] == "c"
 
 
 def test_img2dataset_folders_are_scored_to_jsonl(tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Literal
@@ -106,8 +106,7 @@ def split_name(name: str) -> tuple[str, str] | None:
 def kind_of(extension: str) -> Kind | None:
     """Return how the content of members with this extension is read; `None` if it is not.
 
-    The part after the last dot counts, as in webdataset (`autodecode.py`: `basichandlers`). Numbers are
-    text.
+    The part after the last dot counts, as in webdataset (`autodecode.py`: `basichandlers`). Numbers are text.
     """
     last = extension.rpartition(".")[2]
     if last in TEXT_EXTENSIONS:
@@ -118,24 +117,21 @@ def kind_of(extension: str) -> Kind | None:
 
 
 def read_samples(source: Input, kind: Callable[[str], Kind | None]) -> Iterator[Sample | Literal[Mark.PAUSE]]:
-    """Yield the samples of an input, and `PAUSE` in a long run of members without any.
+    """Yield the samples of an input, and `PAUSE` where the next may take long.
 
     `kind` gives, for an extension, how its members are read, as `kind_of` does. The thread that reads closes the file
     at the end. Raise `InputError` if the input is no archive, or becomes unreadable.
     """
     number = 0
-    has_paused = True  # since the last sample
     with source.file:
         start = source.peek()
         try:
-            for sample in group_members(TarReader(source.stream), kind):
+            archive = TarReader(source.stream)
+            for sample in group_members(pausing(source, archive), kind, archive.read):
                 if sample is not Mark.PAUSE:
                     number += 1
                     sample.number, sample.offset = number, 0 if source.is_live else source.file.tell()
-                    yield sample
-                elif has_paused:
-                    yield Mark.PAUSE
-                has_paused = sample is Mark.PAUSE
+                yield sample
         except NoTarError as error:
             raise no_archive(source, start, error) from error
         except (TarError, *UNREADABLE) as error:
@@ -151,14 +147,36 @@ def no_archive(source: Input, start: bytes, error: TarError) -> InputError:
     return InputError(f"{source.name}: not a tar archive; {what}")
 
 
-def group_members(archive: TarReader, kind: Callable[[str], Kind | None]) -> Iterator[Sample | Literal[Mark.PAUSE]]:
-    """Yield the samples that consecutive members are, and `PAUSE` as the archive does.
+def pausing(source: Input, archive: TarReader) -> Iterator[Member | Literal[Mark.PAUSE, Mark.END]]:
+    """Yield what an archive gives, with fewer pauses, and one more where a program that writes it is slow at first.
 
-    A sample whose key came before in the same archive has an error, if that was among the last `REMEMBERED_KEYS`.
+    Each pause ends a batch of the model, so none is given for bytes among which a member begins. The one more lets the
+    first rows be scored before the sample after them is complete.
+    """
+    begins_member = False  # since the last pause
+    is_first = source.is_live
+    for member in archive:
+        if member is not Mark.PAUSE or not begins_member:
+            yield member
+        begins_member = member is not Mark.PAUSE
+        if begins_member and is_first and not source.has_arrived():
+            is_first = False
+            yield Mark.PAUSE
+
+
+def group_members(
+    members: Iterable[Member | Literal[Mark.PAUSE, Mark.END]],
+    kind: Callable[[str], Kind | None],
+    read: Callable[[], bytes],
+) -> Iterator[Sample | Literal[Mark.PAUSE]]:
+    """Yield the samples that consecutive members are, and `PAUSE` where it is among them.
+
+    `read` gives the content of the last member. A sample whose key came before in the same archive has an error, if
+    that was among the last `REMEMBERED_KEYS`.
     """
     keys = Keys()
     sample: Sample | None = None
-    for member in archive:
+    for member in members:
         if member is Mark.PAUSE:
             yield Mark.PAUSE
             continue
@@ -177,4 +195,4 @@ def group_members(archive: TarReader, kind: Callable[[str], Kind | None]) -> Ite
             sample = Sample(key, size=2 * len(key))
             if not keys.add(key):
                 sample.fail(Reason.SPLIT_SAMPLE, "the members of a sample must be consecutive", member)
-        sample.add(extension, kind(extension), member, archive.read)
+        sample.add(extension, kind(extension), member, read)

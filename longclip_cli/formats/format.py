@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import BinaryIO, ClassVar, Self
 
 from longclip_cli.formats.sniffing import seems_to_be
@@ -68,6 +68,6 @@ class Format(ABC):
         """
         raise NotImplementedError
 
-    def write_lines(self, file: BinaryIO, lines: Iterator[bytes]) -> None:
-        """Write rows in this format, from lines of JSONL. Raises `OSError`."""
+    def write_lines(self, file: BinaryIO, lines: Iterable[bytes]) -> None:
+        """Write a finished file from lines of JSONL, which can be read twice. Raises `OSError`."""
         raise NotImplementedError

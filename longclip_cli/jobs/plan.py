@@ -10,7 +10,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from longclip_cli.errors import InputError, UsageError
-from longclip_cli.formats.detect import FORMATS, format_of_name
+from longclip_cli.formats.detect import FORMATS, format_of_name, output_name
 from longclip_cli.formats.inputs import InputFields
 from longclip_cli.options import STANDARD_STREAM, InputFormat, ScoreOptions
 from longclip_cli.storage.compression import without_compression
@@ -135,7 +135,7 @@ def output_of(file: Found, options: ScoreOptions, *, is_several: bool) -> tuple[
         return output, None
     if file.path == STANDARD_STREAM:
         raise UsageError(f"-o {output} is a folder; give a file for what standard input brings")
-    name = without_compression(file.name)
+    name = output_name(without_compression(file.name))
     return str(Path(output) / name), Path(output) / SIDE_FOLDER / name
 
 

@@ -58,7 +58,8 @@ class OpenPart:
         self._stop = stop
         # What cannot be read again has to be kept. Its format may not be known yet; JSON is the widest guess.
         widest = read or FORMATS[scoring.input_format or "json"]
-        self._writes_rows = output_format(part.output, widest) == "jsonl" or not source.path
+        written_as = output_format(part.output, widest)
+        self._writes_rows = written_as == "jsonl" or not source.path or not output.is_file
 
     @property
     def _output_format(self) -> InputFormat:

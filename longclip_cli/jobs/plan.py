@@ -67,6 +67,7 @@ def plan_run(options: ScoreOptions) -> Plan:
     found = [file for path in options.inputs for file in inputs_at(path, options)]
     parts = [(file.path, *output_of(file, options, is_several=len(found) > 1)) for file in found]
     check_distinct(parts)
+    check_summary(options.summary, parts)
     sizes = [os.path.getsize(path) if os.path.isfile(path) else None for path, *_ in parts]  # noqa: PTH113, PTH202
     starts = [0, *accumulate(size or 0 for size in sizes)]
     return Plan(tuple(map(Part, *zip(*parts, strict=True), starts)), None if None in sizes else starts[-1])
@@ -106,11 +107,16 @@ def names_below(folder: Path, options: ScoreOptions) -> list[str]:
     """Return the names of the files below a folder, relative to it and sorted."""
     left_out = {os.path.realpath(path) for path in (options.output, options.summary) if path}
     names = []
-    for root, folders, files in os.walk(folder):
+    for root, folders, files in os.walk(folder, onerror=stop_at):
         here = Path(root)
         folders[:] = [name for name in folders if is_wanted(here / name, left_out)]
         names += [str((here / name).relative_to(folder)) for name in files if is_wanted(here / name, left_out)]
     return sorted(names)
+
+
+def stop_at(error: OSError) -> None:
+    """Raise `InputError` for a folder that cannot be read: the files in it would be left out without a word."""
+    raise InputError(f"cannot read {error.filename}: {error.strerror}") from error
 
 
 def is_wanted(path: Path, left_out: set[str]) -> bool:
@@ -136,6 +142,18 @@ def output_of(file: Found, options: ScoreOptions, *, is_several: bool) -> tuple[
         raise UsageError(f"-o {output} is a folder; give a file for what standard input brings")
     name = without_compression(file.name)
     return str(Path(output) / name), Path(output) / SIDE_FOLDER / name
+
+
+def check_summary(summary: Path | None, parts: list[tuple[str, str, Path | None]]) -> None:
+    """Raise `UsageError` if the summary is an input or an output, before anything is written."""
+    if not summary:
+        return
+    keys, real = file_keys(summary), os.path.realpath(summary)
+    for path, output, _ in parts:
+        for what, name in (("input", path), ("output", output)):
+            is_one = keys & file_keys(Path(name)) or (not keys and real == os.path.realpath(name))  # no folder yet
+            if name != STANDARD_STREAM and is_one and not Path(real).is_char_device():
+                raise UsageError(f"--summary would overwrite the {what} {name}; give it another file")
 
 
 def check_distinct(parts: list[tuple[str, str, Path | None]]) -> None:

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 
-from longclip_cli.errors import Interrupted, LongCLIPError
+from longclip_cli.errors import Interrupted, LongCLIPError, UsageError
 from longclip_cli.jobs.inputs import FailedPart, Inputs
 from longclip_cli.jobs.model import scored_rows
 from longclip_cli.jobs.open_part import open_part
@@ -67,6 +67,8 @@ def score_run(run: Run, inputs: Inputs, writer: Writer) -> None:
                     writer.write(scored)
             run.stop.check()
             writer.complete_ended()
+    except UsageError:  # which may say that the summary would overwrite an input
+        raise
     except BaseException:
         writer.note_unfinished()
         with suppress(LongCLIPError):  # the first error is the one to report

@@ -61,6 +61,8 @@ class LoadingRow:
         for alone in (images, texts):
             if len(alone) == 1 and isinstance(alone[0], RowError):
                 return LoadedRow(self.row, alone[0])
+        if not images:  # all texts have failed
+            return LoadedRow(self.row, tuple(text for text in texts if isinstance(text, RowError)))
         count = max(len(images), len(texts))
         pairs = zip(images * (count // len(images)), texts * (count // len(texts)), strict=True)
         return LoadedRow(self.row, tuple(starmap(pair_of, pairs)))

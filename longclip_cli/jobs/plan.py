@@ -65,7 +65,8 @@ def plan_run(options: ScoreOptions) -> Plan:
     if STANDARD_STREAM in options.inputs and len(options.inputs) > 1:
         raise UsageError("- (standard input) cannot be combined with other inputs")
     found = [file for path in options.inputs for file in inputs_at(path, options)]
-    parts = [(file.path, *output_of(file, options, is_several=len(found) > 1)) for file in found]
+    has_folder = any(path != STANDARD_STREAM and Path(path).is_dir() for path in options.inputs)
+    parts = [(file.path, *output_of(file, options, is_several=has_folder or len(found) > 1)) for file in found]
     check_distinct(parts)
     check_summary(options.summary, parts)
     sizes = [os.path.getsize(path) if os.path.isfile(path) else None for path, *_ in parts]  # noqa: PTH113, PTH202
@@ -135,8 +136,7 @@ def output_of(file: Found, options: ScoreOptions, *, is_several: bool) -> tuple[
     output = options.output
     if output == STANDARD_STREAM:
         return output, None
-    has_folder = any(path != STANDARD_STREAM and Path(path).is_dir() for path in options.inputs)
-    if not (is_several or has_folder or output.endswith(os.sep) or Path(output).is_dir()):
+    if not (is_several or output.endswith(os.sep) or Path(output).is_dir()):
         return output, None
     if file.path == STANDARD_STREAM:
         raise UsageError(f"-o {output} is a folder; give a file for what standard input brings")

@@ -144,7 +144,7 @@ def test_a_summary_that_is_one_of_several_files_is_refused(data):
     for summary in ("data/b.jsonl", "out/b.jsonl", "data/../one.jsonl"):
         with pytest.raises(UsageError, match=r"--summary would overwrite the (in|out)put"):
             parts("one.jsonl", "data/b.jsonl", summary=Path(summary))
-    with pytest.raises(UsageError, match="--summary would overwrite the output out/one.jsonl"):
+    with pytest.raises(UsageError, match=r"--summary would overwrite the output out/one\.jsonl"):
         parts("one.jsonl", output="out/", summary=Path("out/one.jsonl"))
 
 

@@ -44,10 +44,13 @@ class Input:
     def peek(self) -> bytes:
         """Return the first bytes that will be read, at least one unless the input is empty; may wait for them.
 
-        Raise `InputError` if they cannot be read or decompressed.
+        Blanks that arrive alone from a pipe are dropped. Raise `InputError` if they cannot be read or decompressed.
         """
         try:
             content: bytes = self.stream.peek(PEEKED)  # type: ignore[attr-defined]  # each kind of stream has it
+            while self.is_live and content and content.isspace():
+                self.stream.read(len(content))
+                content = self.stream.peek(PEEKED)  # type: ignore[attr-defined]
         except UNREADABLE as error:
             raise InputError(f"{self.name}: unreadable from the start: {error}") from error
         return content

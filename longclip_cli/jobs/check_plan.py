@@ -18,7 +18,7 @@ Paths: TypeAlias = tuple[str, str, Path | None]  # an input, its output, and whe
 
 
 def check_plan(parts: list[Paths], options: ScoreOptions) -> None:
-    """Raise `UsageError` if two inputs have one output, or an output or the summary would overwrite a file of theirs."""
+    """Raise `UsageError` if two inputs have one output, or one of their files would be overwritten."""
     check_outputs(parts)
     check_inputs_are_kept(parts, options)
     check_summary(options.summary, parts)

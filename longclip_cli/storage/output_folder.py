@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -38,4 +39,6 @@ class OutputFolder:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        with suppress(OSError):  # an empty file that is left does no harm
+            Path(self._lock.lock_file).unlink()
         self._lock.release()

@@ -1,9 +1,10 @@
 """Rows with several texts or images: what the command writes and how it ends."""
 
 import json
+import time
 
 import pytest
-from helpers import IMAGES, ROW, jsonl, longclip_score, parse_jsonl, run_python
+from helpers import IMAGES, ROW, jsonl, longclip_score, parse_jsonl, run_python, start_longclip_score
 
 PATHS = [str(IMAGES / name) for name in ("rgb.png", "photo.jpg")]
 
@@ -44,6 +45,11 @@ def test_an_element_that_fails_is_null_and_the_row_has_failed(tiny_checkpoint, t
 def test_a_row_whose_only_image_fails_has_one_error(tiny_checkpoint):
     (row,) = score(tiny_checkpoint, {"image_path": "missing.png", "text": ["A cat", "A dog"]}, status=3)
     assert row["clip_score"] is None and row["clip_score_error"] == "image: no such file: missing.png"
+
+
+def test_a_list_of_one_text_that_fails_is_a_list_of_null(tiny_checkpoint):
+    (row,) = score(tiny_checkpoint, ROW | {"text": [" "]}, status=3)
+    assert row["clip_score"] == [None] and row["clip_score_error"] == "[0] text: blank: 'text[0]'"
 
 
 def test_failed_elements_count_for_max_errors(tiny_checkpoint):
@@ -101,6 +107,15 @@ def test_an_array_from_a_pipe_becomes_an_array_again(tiny_checkpoint, tmp_path):
     assert [row["image_path"] for row in json.loads(out.read_text())] == [ROW["image_path"]] * 2
     assert longclip_score("-o", out, "-q", "-m", tiny_checkpoint, input=jsonl(ROW)).returncode == 0
     assert len(parse_jsonl(out.read_bytes())) == 1
+
+
+def test_blanks_before_an_array_in_a_pipe_are_skipped(tiny_checkpoint, tmp_path):
+    with start_longclip_score("-q", "-m", tiny_checkpoint) as process:
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        time.sleep(0.3)
+        output, _ = process.communicate(json.dumps([ROW], indent=1).encode())
+    assert process.returncode == 0 and len(parse_jsonl(output)) == 1
 
 
 def test_an_array_to_an_open_descriptor_is_written_row_by_row(tiny_checkpoint, tmp_path):

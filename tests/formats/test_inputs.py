@@ -57,6 +57,7 @@ def test_a_plain_name_keeps_its_dots():
         ({"image": [], "text": "A"}, Reason.NO_IMAGES),
         ({"image": "a.png", "text": []}, Reason.NO_TEXTS),
         ({"image": ["a.png", "b.png"], "text": ["A", "B"]}, Reason.SEVERAL_OF_BOTH),
+        ({"image": "a.png", "text": ["A"] * 4097}, Reason.TOO_MANY_ELEMENTS),
         ({"text": "A"}, Reason.NO_IMAGE_FIELD),
         ({"image": "a.png"}, Reason.NO_TEXT_FIELD),
         ({"image": None, "text": "A"}, Reason.NOT_A_PATH),

@@ -1,24 +1,86 @@
 """Many inputs in one run of the command: each output is complete or absent, and nothing is scored twice."""
 
+import csv
 import gzip
+import io
 import json
 import os
 import random
 import signal
+import tarfile
 import time
+from pathlib import Path
 
+import pyarrow.parquet
 import pytest
-from helpers import MISSING, ROW, jsonl, longclip_score, parse_jsonl, rows_of, shell, start_longclip_score, wait_until
+from helpers import (
+    MISSING,
+    ROW,
+    jsonl,
+    longclip_score,
+    parquet,
+    parse_jsonl,
+    rows_of,
+    shell,
+    start_longclip_score,
+    wait_until,
+)
+
+FORMS = (".jsonl.gz", ".json", ".parquet", ".tar", ".csv")
 
 
 def write_array(path, rows):
     path.write_text(json.dumps(rows, indent=2))
 
 
+def write_as(form, path, rows):
+    """Write rows in a format, with the image's file name as `kind`, and return the name of their output."""
+    rows = [row | {"kind": row["image_path"].rpartition("/")[2]} for row in rows]
+    target = path.with_name(path.name + form)
+    if form == ".json":
+        write_array(target, rows)
+    elif form == ".jsonl.gz":
+        target.write_bytes(gzip.compress(jsonl(*rows).encode()))
+    elif form == ".csv":
+        with target.open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+    elif form == ".parquet":
+        images = {row["image_path"]: image_bytes(row["image_path"]) for row in rows}
+        rows = [row | {"image_path": {"bytes": images[row["image_path"]], "path": row["kind"]}} for row in rows]
+        target.write_bytes(parquet(rows))
+    else:
+        write_tar(target, rows)
+    return path.name + {".jsonl.gz": ".jsonl", ".tar": ".jsonl"}.get(form, form)
+
+
+def image_bytes(path):
+    """Return the content of an image, or what is none if it is missing."""
+    return Path(path).read_bytes() if Path(path).exists() else b"missing"
+
+
+def write_tar(path, rows):
+    with tarfile.open(path, "w") as archive:
+        for row in rows:
+            members = {"png": image_bytes(row["image_path"]), "txt": row["text"].encode()}
+            members["json"] = json.dumps({"id": row["id"], "kind": row["kind"]}).encode()
+            for extension, content in members.items():
+                info = tarfile.TarInfo(f"{row['id']:06}.{extension}")
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+
+
 def read(path):
-    """Return the rows of an output, an array or JSONL."""
+    """Return the rows of an output."""
+    if path.suffix == ".parquet":
+        return pyarrow.parquet.read_table(path, columns=["id", "kind", "clip_score"]).to_pylist()
+    if path.suffix == ".csv":
+        with path.open(newline="") as file:
+            return [row | {"id": int(row["id"])} for row in csv.DictReader(file)]
     content = path.read_bytes()
-    return json.loads(content) if content.startswith(b"[") else parse_jsonl(content)
+    rows = json.loads(content) if content.startswith(b"[") else parse_jsonl(content)
+    return [row | row["json"] if "json" in row else row for row in rows]
 
 
 @pytest.fixture
@@ -192,19 +254,15 @@ def test_an_output_that_was_changed_is_scored_again(tiny_checkpoint, tmp_path):
 
 @pytest.mark.parametrize("kills", [4, pytest.param(30, marks=pytest.mark.stress)])
 def test_every_row_is_there_once_whenever_a_run_is_killed(tiny_checkpoint, tmp_path, kills):
-    """Kill runs on a folder of JSON arrays and compressed JSONL at random moments, also while files are assembled."""
+    """Kill runs on JSON arrays, compressed JSONL, Parquet, archives and CSV, also while files are assembled."""
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
     expected = {}
-    for i in range(8):
+    for i in range(10):
         rows = [row | {"id": 1000 * i + j} for j, row in enumerate(rows_of(150))]
-        if i % 2:
-            write_array(folder / f"{i}.json", rows)
-        else:
-            (folder / f"{i}.jsonl.gz").write_bytes(gzip.compress(jsonl(*rows).encode()))
-        expected[f"{i}.json" if i % 2 else f"{i}.jsonl"] = [row["id"] for row in rows]
+        expected[write_as(FORMS[i % len(FORMS)], folder / str(i), rows)] = [row["id"] for row in rows]
     arguments = ["-o", str(out) + "/", "-m", tiny_checkpoint, "--resume", "-q", "-b", 4]
-    command = [*sorted(folder.glob("*.json*")), *arguments]
+    command = [*sorted(folder.iterdir()), *arguments]
     rng = random.Random(kills)
     for _ in range(kills):
         before = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
@@ -216,13 +274,67 @@ def test_every_row_is_there_once_whenever_a_run_is_killed(tiny_checkpoint, tmp_p
             wait_until(has_moved, process)
             time.sleep(rng.random() * 0.3)
             process.send_signal(signal.SIGKILL)
-        for path in out.glob("*.json*"):
+        for path in out.glob("[0-9]*"):
             assert [row["id"] for row in read(path)] == expected[path.name], "what is there is complete"
     run = longclip_score(*command)
     assert run.returncode == 3 and run.stderr == b""
-    assert {path.name: [row["id"] for row in read(path)] for path in out.glob("*.json*")} == expected
+    assert {path.name: [row["id"] for row in read(path)] for path in out.glob("[0-9]*")} == expected
     assert {path.name for path in (out / ".longclip").iterdir()} == {f"{name}.run.json" for name in expected}
-    assert all(("clip_score_error" in row) == (row["image_path"] == "missing.png") for row in read(out / "1.json"))
+    for path in out.glob("[0-9]*"):
+        assert all(bool(row["clip_score"]) == (row.get("kind") != MISSING["image_path"]) for row in read(path))
+
+
+def test_a_second_run_on_a_folder_stops_at_once(tiny_checkpoint, tmp_path):
+    for name in "ab":
+        (tmp_path / f"{name}.jsonl").write_text(jsonl(*rows_of(1000)))
+    out = tmp_path / "out"
+    command = (tmp_path / "a.jsonl", tmp_path / "b.jsonl", "-o", out, "-q", "-m", tiny_checkpoint, "-b", 1)
+    with start_longclip_score(*command) as process:
+        wait_until((out / ".longclip" / "a.jsonl.partial").exists, process)
+        second = longclip_score(*command)
+        assert process.wait(120) == 3
+    assert second.returncode == 1
+    assert b"another run is writing" in second.stderr and second.stderr.count(b"\n") == 1
+    assert [len(read(out / f"{name}.jsonl")) for name in "ab"] == [1000, 1000]
+    assert not (out / ".longclip" / "run.lock").exists()
+
+
+def test_other_options_stop_a_resumed_run_at_once(tiny_checkpoint, tmp_path):
+    for name in "ab":
+        (tmp_path / f"{name}.jsonl").write_text(jsonl(ROW))
+    command = (tmp_path / "a.jsonl", tmp_path / "b.jsonl", "-o", tmp_path / "out", "-q", "-m", tiny_checkpoint)
+    longclip_score(*command)
+    run = longclip_score(*command, "--resume", "--precision", "bf16")
+    assert run.returncode == 1 and run.stderr.count(b"\n") == 1
+    assert b"precision was float32, not bfloat16" in run.stderr
+
+
+@pytest.mark.parametrize("what", ["file", "link", "side file"])
+def test_an_output_folder_that_is_none_is_one_clear_error(tiny_checkpoint, tmp_path, what):
+    for name in "ab":
+        (tmp_path / f"{name}.jsonl").write_text(jsonl(ROW))
+    out = tmp_path / "out"
+    if what == "file":
+        out.write_text("mine")
+    elif what == "link":
+        out.mkdir()
+        (tmp_path / "elsewhere").mkdir()
+        (out / ".longclip").symlink_to(tmp_path / "elsewhere")
+    else:
+        out.mkdir()
+        (out / ".longclip").write_text("mine")
+    run = longclip_score(tmp_path / "a.jsonl", tmp_path / "b.jsonl", "-o", f"{out}", "-q", "-m", tiny_checkpoint)
+    assert run.returncode == 1
+    assert b"it is not a folder" in run.stderr and run.stderr.count(b"\n") == 1
+    assert not list((tmp_path / "elsewhere").glob("*"))
+
+
+def test_a_stream_that_goes_to_an_input_is_refused(tiny_checkpoint, tmp_path):
+    for name in "ab":
+        (tmp_path / f"{name}.jsonl").write_text(jsonl(ROW))
+    run = shell(tmp_path, f'score a.jsonl b.jsonl -m "{tiny_checkpoint}" >> b.jsonl')
+    assert run.returncode == 2 and b"would overwrite b.jsonl, which is an input" in run.stderr
+    assert (tmp_path / "b.jsonl").read_text() == jsonl(ROW)
 
 
 def test_an_interrupted_folder_says_which_output_is_partial(tiny_checkpoint, tmp_path):

@@ -113,6 +113,28 @@ def test_an_output_that_is_an_input_is_refused(data, output):
         parts("data/b.jsonl", "data/sub/c.NDJSON", output=output)
 
 
+def test_outputs_of_earlier_runs_are_no_inputs_of_their_own_folder(data):
+    """So that a run which writes into the folder of its compressed inputs can be resumed."""
+    (data / ".longclip").mkdir()
+    (data / "a.jsonl").write_text("{}\n")
+    (data / ".longclip" / "a.jsonl.run.json").write_text("{}")
+    (data / "b.jsonl").unlink()
+    (data / "sub" / "c.NDJSON").unlink()
+    assert parts("data", output="data") == {"data/a.jsonl.gz": "data/a.jsonl"}
+
+
+def test_only_files_of_a_folder_are_inputs(data):
+    os.mkfifo(data / "pipe.jsonl")
+    (data / "dangling.jsonl").symlink_to("nowhere")
+    (data / "linked.jsonl").symlink_to("b.jsonl")
+    assert set(parts("data")) == {"data/a.jsonl.gz", "data/b.jsonl", "data/linked.jsonl", "data/sub/c.NDJSON"}
+
+
+def test_an_archive_becomes_jsonl(data):
+    (data / "x.tar.gz").write_bytes(b"")
+    assert parts("data", input_format="webdataset") == {"data/x.tar.gz": "out/x.jsonl"}
+
+
 def test_standard_input_is_not_combined_with_files(data):
     with pytest.raises(UsageError, match="cannot be combined"):
         parts("-", "data/b.jsonl")

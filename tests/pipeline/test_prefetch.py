@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from helpers import TIMEOUT, wait_until
@@ -9,8 +10,8 @@ from helpers import TIMEOUT, wait_until
 from longclip_cli.errors import InputError, Reason, RowError
 from longclip_cli.pipeline.budget import MemoryBudget
 from longclip_cli.pipeline.load import LoadedRow
-from longclip_cli.pipeline.prefetch import Prefetch
-from longclip_cli.rows import Mark, Row
+from longclip_cli.pipeline.prefetch import TEXT_BYTES, Prefetch
+from longclip_cli.rows import Mark, Row, RowInputs
 from longclip_cli.stopwatch import Stopwatch
 
 NEVER = threading.Event()
@@ -144,14 +145,15 @@ def test_chunks_grow_from_the_first_to_the_most():
 
 def test_rows_over_the_budget_wait_for_the_caller_to_release():
     """Two rows fit and a chunk would hold ten, so smaller chunks are given out and can be released."""
-    budget, read = MemoryBudget(limit=40), []
+    row_bytes = 2 + 2 * 8 + TEXT_BYTES  # of a row with two images
+    budget, read = MemoryBudget(limit=4 * row_bytes), []
 
     def source():
         for row in rows_of(6):
             read.append(row.number)
-            yield row
+            yield replace(row, inputs=RowInputs(("a.png", "b.png"), ("A cat",)))
 
-    with prefetch(source(), budget=budget, pixel_bytes=8) as rows:  # a row holds 2 + 8 bytes, and rows may hold 20
+    with prefetch(source(), budget=budget, pixel_bytes=8) as rows:  # rows may hold half of the budget
         received = []
         for chunk in rows.chunks(10, 10):
             assert len(chunk) <= 2

@@ -9,6 +9,7 @@ import random
 import signal
 import tarfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow.parquet
@@ -53,6 +54,15 @@ def write_as(form, path, rows):
     else:
         write_tar(target, rows)
     return path.name + {".jsonl.gz": ".jsonl", ".tar": ".jsonl"}.get(form, form)
+
+
+def bytes_below(folder):
+    """Return the size of all files in a folder that a run is writing."""
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            total += path.stat().st_size
+    return total
 
 
 def image_bytes(path):
@@ -265,11 +275,11 @@ def test_every_row_is_there_once_whenever_a_run_is_killed(tiny_checkpoint, tmp_p
     command = [*sorted(folder.iterdir()), *arguments]
     rng = random.Random(kills)
     for _ in range(kills):
-        before = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+        before = bytes_below(out)
         with start_longclip_score(*command) as process:
 
             def has_moved(before=before):
-                return sum(path.stat().st_size for path in out.rglob("*") if path.is_file()) != before
+                return bytes_below(out) != before
 
             wait_until(has_moved, process)
             time.sleep(rng.random() * 0.3)

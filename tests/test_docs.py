@@ -1,5 +1,6 @@
 """README and docs: their commands run, and what they say is what the commands do."""
 
+import csv
 import importlib.util
 import json
 import os
@@ -8,9 +9,10 @@ import shutil
 import subprocess
 from itertools import pairwise
 
+import pyarrow.parquet
 import pytest
 import yaml
-from helpers import COMMAND, ENVIRONMENT, ROOT, jsonl, longclip_score, parse_jsonl
+from helpers import COMMAND, ENVIRONMENT, ROOT, jsonl, longclip_score, parse_jsonl, tar_of
 
 from longclip_cli import LongCLIPScorer, __version__
 
@@ -53,6 +55,7 @@ def folder(tmp_path):
     (tmp_path / "out.jsonl").write_text(jsonl(row | {"clip_score": 0.5}, row | failed))
     subprocess.run(["gzip", "--keep", "in.jsonl"], cwd=tmp_path, check=True)
     make_data_sets(tmp_path)
+    make_tables(tmp_path)
     return tmp_path
 
 
@@ -76,6 +79,29 @@ def make_data_sets(folder):
     (folder / "laion_coco.jsonl").write_text(jsonl(laion))
     docci = {"split": "test", "example_id": "test_1", "image_file": "test_1.jpg", "description": CAPTIONS["text"]}
     (folder / "docci_descriptions.jsonlines").write_text(jsonl(docci))
+
+
+def make_tables(folder):
+    """Make the files of the page about formats."""
+    table = pyarrow.table({"image": [(ROOT / SCENE).read_bytes()], "text": [CAPTIONS["text"]]})
+    pyarrow.parquet.write_table(table, folder / "scenes.parquet")
+    texts = ["a red circle, left of a square", "a blue star", 'a "ring"\nand a cross', "a star"]
+    paths = ["scenes/01.png"] * 3 + ["scenes/none.png"]
+    with (folder / "pairs.csv").open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([("image_path", "text"), *zip(paths, texts, strict=True)])
+    meta = json.dumps({"file": "scenes/01.png", "captions": ["A cat", "A dog"]})
+    with (folder / "meta.csv").open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([("id", "meta"), (1, meta)])
+    (folder / "laion").mkdir()
+    samples = {f"{i:09}": ("A star.", "A red star.") for i in range(2)}
+    for i, (key, (text, caption)) in enumerate(samples.items()):
+        members = {
+            f"{key}.png": (ROOT / SCENE).read_bytes(),
+            f"{key}.txt": text.encode(),
+            f"{key}.json": json.dumps({"caption": caption}).encode(),
+        }
+        (folder / "laion" / f"{i:05}.tar").write_bytes(tar_of(members))
+        (folder / "laion" / f"{i:05}_stats.json").write_text("{}")
 
 
 def test_the_recipes_score_what_they_say(folder, monkeypatch):

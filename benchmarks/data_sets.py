@@ -1,28 +1,50 @@
-"""Compare a data set in many files, or with lists of captions, with the same pairs in one file of plain rows.
+"""Compare a data set in other forms with the same pairs in one file of plain rows.
 
-Each measurement is a run of the command, and only one runs at a time. Alternatives run alternately, and the best round
-of each counts; loading the model does not. The table is in Markdown.
+The forms are many files, lists of captions, and Parquet files and archives that hold the images themselves. For these
+the network is a tiny one, so that reading and decoding is what counts. Each measurement is a run of the command, and
+only one runs at a time. Alternatives run alternately, and the best round of each counts; loading the model does not.
+The table is in Markdown.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import subprocess
+import tarfile
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet
 from corpus import captions, write_checkpoint, write_photographs
 from processes import COMMAND, ENVIRONMENT
 
-ROWS, FILES, CAPTIONS = 1000, 20, 5
+ROWS, FILES, CAPTIONS, UNIQUE = 1000, 20, 5, 600
 
 
 def write(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write rows as JSONL."""
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def write_parquet(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write rows with the bytes of their images in place of the paths."""
+    images = [Path(row["image_path"]).read_bytes() for row in rows]
+    table = pyarrow.table({"image_path": images, "text": [row["text"] for row in rows]})
+    pyarrow.parquet.write_table(table, path, row_group_size=1000, write_batch_size=16)
+
+
+def write_archive(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write rows as samples of a JPEG file and a text."""
+    with tarfile.open(path, "w") as archive:
+        for number, row in enumerate(rows):
+            for extension, content in (("jpg", Path(row["image_path"]).read_bytes()), ("txt", row["text"].encode())):
+                member = tarfile.TarInfo(f"{number:06}.{extension}")
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
 
 
 def seconds(source: Path, output: Path, model: str) -> float:
@@ -53,13 +75,13 @@ def main() -> None:
         photographs, files, out = folder / "photographs", folder / "files", folder / "out"
         for path in (photographs, files, out):
             path.mkdir()
-        write_photographs(photographs, arguments.rows // CAPTIONS)
+        write_photographs(photographs, max(UNIQUE, arguments.rows // CAPTIONS))
         images = sorted(photographs.iterdir())
-        texts = captions(arguments.rows, 60)
-        rows = [{"image_path": str(images[i // CAPTIONS]), "text": text} for i, text in enumerate(texts)]
+        texts = captions(max(UNIQUE, arguments.rows), 60)
+        rows = [{"image_path": str(images[i // CAPTIONS]), "text": texts[i]} for i in range(arguments.rows)]
         lists = [
-            {"image_path": str(image), "text": texts[CAPTIONS * i : CAPTIONS * (i + 1)]}
-            for i, image in enumerate(images)
+            {"image_path": str(images[i]), "text": texts[CAPTIONS * i : CAPTIONS * (i + 1)]}
+            for i in range(arguments.rows // CAPTIONS)
         ]
         write(folder / "rows.jsonl", rows)
         write(folder / "lists.jsonl", lists)
@@ -77,6 +99,15 @@ def main() -> None:
             arguments.rounds,
         )
         compare(f"{FILES} files", plain, (files, out / "files"), model, arguments.rounds)
+        tiny = str(write_checkpoint(folder, "tiny"))
+        unique = [{"image_path": str(image), "text": text} for image, text in zip(images, texts, strict=False)]
+        write(folder / "unique.jsonl", unique)
+        write_parquet(folder / "unique.parquet", unique)
+        write_archive(folder / "unique.tar", unique)
+        plain = (folder / "unique.jsonl", out / "unique.jsonl")
+        for name in ("unique.parquet", "unique.tar"):
+            embedded = (folder / name, (out / name).with_suffix(".scored.jsonl"))
+            compare(f"JPEG files in {name}", plain, embedded, tiny, arguments.rounds)
 
 
 if __name__ == "__main__":

@@ -316,15 +316,31 @@ finally:
 def test_a_row_group_of_images_is_not_held_several_times(tiny_checkpoint, tmp_path):
     """The row group has 300 MB. Beside it there is room for what may wait for the model, and what comes back late."""
 
-    def peak(count, padding):
-        image = (IMAGES / "rgb.png").read_bytes()
-        columns = {"image": [image + os.urandom(padding) for _ in range(count)], "text": ["a"] * count}
-        settings = dict(use_dictionary=False, compression="none", write_batch_size=8)
-        path = write(tmp_path / f"{count}.parquet", columns, **settings)
-        output = tmp_path / "out.parquet"
-        run = run_python(PEAK, path, "-o", output, "-m", tiny_checkpoint, "--image-key", "image", "--device", "cpu")
-        assert pq.read_metadata(output).num_rows == count, run.stderr
-        return 1024 * int(run.stdout)
+    ordinary = peak_bytes(tiny_checkpoint, tmp_path, groups=1, images=10, padding=0)
+    peak = peak_bytes(tiny_checkpoint, tmp_path, groups=1, images=300, padding=MEBIBYTE)
+    assert peak < ordinary + 512 * MEBIBYTE + 300 * MEBIBYTE
 
-    ordinary = peak(10, 0)
-    assert peak(300, MEBIBYTE) < ordinary + 512 * MEBIBYTE + 300 * MEBIBYTE
+
+@linux_only
+@pytest.mark.stress
+def test_two_gigabytes_of_images_need_the_memory_of_one_row_group(tiny_checkpoint, tmp_path):
+    ordinary = peak_bytes(tiny_checkpoint, tmp_path, groups=1, images=10, padding=0)
+    peak = peak_bytes(tiny_checkpoint, tmp_path, groups=8, images=1000, padding=MEBIBYTE // 4)
+    print(f"{ordinary / MEBIBYTE:.0f} MiB for ten rows, {peak / MEBIBYTE:.0f} MiB for 2 GB")
+    assert peak < ordinary + 512 * MEBIBYTE + 1000 * MEBIBYTE // 4
+
+
+def peak_bytes(model, folder, *, groups, images, padding):
+    """Return the peak memory of a run on a file with so many row groups of images, in bytes."""
+    image = (IMAGES / "rgb.png").read_bytes()
+    path, output = folder / f"{groups}x{images}.parquet", folder / "out.parquet"
+    schema = pa.schema({"image": pa.binary(), "text": pa.string()})
+    settings = dict(use_dictionary=False, compression="none", write_batch_size=8)
+    with pq.ParquetWriter(path, schema, **settings) as writer:
+        for _ in range(groups):
+            columns = [[image + os.urandom(padding) for _ in range(images)], ["a"] * images]
+            writer.write_table(pa.table(columns, schema=schema), row_group_size=images)
+    run = run_python(PEAK, path, "-o", output, "-m", model, "--image-key", "image", "--device", "cpu")
+    assert pq.read_metadata(output).num_rows == groups * images, run.stderr
+    path.unlink()
+    return 1024 * int(run.stdout)

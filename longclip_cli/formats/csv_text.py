@@ -132,7 +132,7 @@ class SeparatedText(Format):
         """Write the header and the records with their results."""
         rows = (row for row in self.read_rows(source, options, whole=True) if row is not Mark.PAUSE)
         file.write(self.stream_start())
-        for result, row in zip(results, rows, strict=False):
+        for row, result in zip(rows, results, strict=False):
             file.write(self.encode_row(row, options.output_key, result))
 
     def write_lines(self, file: BinaryIO, lines: Iterable[bytes]) -> None:

@@ -33,6 +33,8 @@ def write_scored(
 
     One row group at a time is held in memory. Raises `InputError` and `OSError`.
     """
+    import pyarrow
+
     names = (output_key, error_key(output_key))
     kept = [index for index, name in enumerate(read.names) if name not in names]
     with read.errors("its schema"):
@@ -44,6 +46,7 @@ def write_scored(
             for batches, part in scored_parts(read, results, kept):
                 write_group(writer, batches, part, is_list=is_list)
                 batches.clear()  # or the next row group would be read while this one is still held
+                pyarrow.default_memory_pool().release_unused()
         except BaseException:
             with suppress(Exception):  # or it would be closed later, when nobody expects an error
                 writer.close()

@@ -72,8 +72,8 @@ class WebDataset(Format):
             raise InputError(f"{source.name}: changed while it was read; run again without --resume")
         first = ((row.origin.fields, has_list(row)) for row in self._rows(again, options))
         columns = find_columns(first, options.output_key)
-        rows = zip(results, self._rows(source, options), strict=False)
-        write_table(file, columns, (fields_with(row, options.output_key, result) for result, row in rows))
+        rows = zip(self._rows(source, options), results, strict=False)
+        write_table(file, columns, (fields_with(row, options.output_key, result) for row, result in rows))
 
     def _rows(self, source: Input, options: ScoringOptions) -> Iterator[Row]:
         return (row for row in self.read_rows(source, options, whole=True) if row is not Mark.PAUSE)

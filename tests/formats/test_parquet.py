@@ -126,7 +126,9 @@ def test_standard_input_can_be_a_redirected_file_but_no_pipe(tmp_path):
     score = f"score -m demo --image-root {EXAMPLES} -o out.parquet"
     assert shell(tmp_path, f"{score} < in.parquet").returncode == 0
     assert pq.read_table(tmp_path / "out.parquet")["clip_score"].null_count == 0
-    piped = shell(tmp_path, f"cat in.parquet | {score}")
+    unnamed = shell(tmp_path, f"cat in.parquet | {score}")
+    assert unnamed.returncode == 2 and b"add --input-format" in unnamed.stderr
+    piped = shell(tmp_path, f"cat in.parquet | {score} --input-format parquet")
     assert piped.returncode == 1
     assert b"standard input: Parquet cannot be read from a pipe; give its file as INPUT" in piped.stderr
 

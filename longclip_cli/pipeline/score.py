@@ -76,7 +76,7 @@ def pairs_of(rows: Iterable[LoadedRow]) -> Iterator[Pair]:
 def join(
     rows: Iterable[LoadedRow], scores: Iterable[Score], mismatched: Iterable[tuple[float, ...]]
 ) -> Iterator[ScoredRow]:
-    """Yield rows with the scores of those of their pairs that have no error, and of the mismatched pairs drawn for them."""
+    """Yield rows with the scores of those of their pairs that have no error and the mismatched ones drawn for them."""
     remaining, drawn = iter(scores), iter(mismatched)
     for loaded in rows:
         if isinstance(loaded.pairs, RowError):

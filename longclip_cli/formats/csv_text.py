@@ -15,6 +15,7 @@ from longclip_cli.formats.dialects import Dialect, split_end
 from longclip_cli.formats.format import Format
 from longclip_cli.formats.inputs import InputFields
 from longclip_cli.formats.json_text import json_string, members
+from longclip_cli.formats.lines import with_end
 from longclip_cli.formats.records import TextRecord, read_records
 from longclip_cli.formats.results import decode_result, result_members, result_of
 from longclip_cli.options import InputFormat, ScoringOptions, error_key
@@ -186,7 +187,7 @@ class SeparatedText(Format):
         """Write the header and the chosen records. Raises `InputError` and `OSError`."""
         records = (record.content for record in read_records(source, self.dialect) if not record.is_blank)
         file.write(next(records, b""))
-        file.writelines(content for content, is_chosen in zip(records, chosen, strict=False) if is_chosen)
+        file.writelines(with_end(content) for content, is_chosen in zip(records, chosen, strict=False) if is_chosen)
 
     def start_as_read(self) -> bytes:
         """Return the header."""

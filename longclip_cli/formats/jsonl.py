@@ -11,7 +11,7 @@ from longclip_cli.errors import RowError
 from longclip_cli.formats.format import Format
 from longclip_cli.formats.inputs import InputFields
 from longclip_cli.formats.json_text import json_string, object_of, parse_object, with_members
-from longclip_cli.formats.lines import Line, read_lines
+from longclip_cli.formats.lines import Line, read_lines, with_end
 from longclip_cli.formats.results import result_members, result_of
 from longclip_cli.options import ScoringOptions, error_key
 from longclip_cli.rows import Mark, Result, Row, RowErrors, Rows
@@ -72,7 +72,7 @@ class Jsonl(Format):
     def write_chosen(self, file: BinaryIO, source: Input, chosen: Iterator[bool]) -> None:
         """Write the chosen lines. Raises `InputError` and `OSError`."""
         lines = (line.content for line in read_lines(source) if not line.is_blank)
-        file.writelines(line.rstrip(b"\n") + b"\n" for line, is_chosen in zip(lines, chosen, strict=False) if is_chosen)
+        file.writelines(with_end(line) for line, is_chosen in zip(lines, chosen, strict=False) if is_chosen)
 
 
 def read_line(line: Line, fields: InputFields) -> Row:

@@ -17,6 +17,7 @@ from longclip_cli.jobs.select_outputs import check_parts, open_selected
 from longclip_cli.jobs.select_pipe import is_pipe, select_from_pipes
 from longclip_cli.jobs.selection import Selection, SelectOptions
 from longclip_cli.options import ScoreOptions
+from longclip_cli.storage.files import output_errors
 from longclip_cli.storage.source import open_input
 
 
@@ -87,11 +88,12 @@ def read_part(options: SelectOptions, kept: Part, rest: Part | None, scores: Row
 def write_part(part: ReadPart, scores: RowScores, choice: Choice) -> Choice:
     """Copy the rows of an input to its outputs; return the choice for the next input."""
     after = choice
-    with open_selected(part.kept) as kept, open_selected(part.rest) as rest:
-        for file, is_kept in ((kept, True), (rest, False)):
-            if file is not None:
+    with open_selected(part.kept, part.rest) as (kept, rest):
+        for output, is_kept in ((kept, True), (rest, False)):
+            if output:
                 after = replace(choice)
-                copy_rows(part, file, chosen(scores.between(part.start, part.end), after, is_kept))
+                with output_errors(output.path):
+                    copy_rows(part, output.file, chosen(scores.between(part.start, part.end), after, is_kept))
     return after
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from sys import getsizeof
 from typing import BinaryIO, ClassVar, Self
 
@@ -152,7 +152,7 @@ class SeparatedText(Format):
         for result, row in zip(results, rows, strict=False):
             file.write(self.encode_row(row, options.output_key, result))
 
-    def write_lines(self, file: BinaryIO, lines: Iterator[bytes]) -> None:
+    def write_lines(self, file: BinaryIO, lines: Iterable[bytes]) -> None:
         """Write the header and, from lines that `encode_line` has made, records. Only needed quotes are written."""
         header = self._header
         file.write(self.stream_start())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, BinaryIO
@@ -57,7 +57,7 @@ class Jsonl(Format):
         """Return the output line of a row: its input line and its result."""
         return encode_record(row.origin, output_key, result).rstrip(b"\n") + b"\n"
 
-    def write_lines(self, file: BinaryIO, lines: Iterator[bytes]) -> None:
+    def write_lines(self, file: BinaryIO, lines: Iterable[bytes]) -> None:
         """Write lines as they are."""
         file.writelines(lines)
 

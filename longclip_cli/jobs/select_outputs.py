@@ -153,6 +153,8 @@ def check_format(option: str, part: Part, read: Format) -> None:
         if not read.streams:
             raise UsageError(f"{part.input}: {read.name} is not written to a stream; give a file with {option}")
         return
+    if read.seeks and (suffix := compression_of(path)):
+        raise UsageError(f"{option} {path}: {read.name} is not compressed as a whole; remove {suffix} from the name")
     named = format_of_name(path)
     if named and named.name != read.name and (named.name, read.name) != ("json", "jsonl"):  # a usual name for it
         raise UsageError(f"{option} {path}: rows keep the format of {part.input}, which is {read.name}")

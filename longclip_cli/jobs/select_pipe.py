@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import zip_longest
 from pathlib import Path
 
 from longclip_cli.errors import UsageError
@@ -25,12 +24,12 @@ def is_pipe(path: str) -> bool:
     )
 
 
-def select_from_pipes(options: SelectOptions, kept: tuple[Part, ...], rest: tuple[Part, ...], scores: RowScores) -> Cut:
+def select_from_pipes(options: SelectOptions, pairs: list[tuple[Part, Part | None]], scores: RowScores) -> Cut:
     """Write each row as soon as it is read; return which rows are kept."""
     if isinstance(options.criterion, Top):
         raise UsageError("--top reads its inputs twice; give files, not standard input or a pipe")
     cut = options.criterion.range
-    for pair in zip_longest(kept, rest):
+    for pair in pairs:
         select_from_pipe(options, *pair, Choice(cut, cut.ties), scores)
     return cut
 

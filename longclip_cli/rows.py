@@ -88,13 +88,14 @@ class ScoredRow:
     """A row and its result.
 
     `texts_cut` counts its texts that were longer than the network reads, `rotations` its images whose EXIF rotation was
-    not applied.
+    not applied. `mismatched` are scores of its images beside texts of other rows.
     """
 
     row: Row
     result: Result
     texts_cut: int = 0
     rotations: int = 0
+    mismatched: tuple[float, ...] = ()
 
 
 Rows: TypeAlias = Iterator[Row | Literal[Mark.PAUSE]]  # an input's rows, in order

@@ -12,6 +12,7 @@ from longclip_cli.formats.json_text import members
 from longclip_cli.formats.parquet_file import MAGIC, ParquetFile
 from longclip_cli.formats.parquet_output import write_scored
 from longclip_cli.formats.parquet_rows import Origin, RowReader, has_list
+from longclip_cli.formats.parquet_scored import read_results, write_chosen
 from longclip_cli.formats.results import result_members
 from longclip_cli.options import InputFormat, ScoringOptions
 from longclip_cli.rows import Result, Row, Rows
@@ -69,3 +70,13 @@ class Parquet(Format):
         with source.file:
             read = ParquetFile(source)
             write_scored(file, read, results, options.output_key, is_list=has_list(read.schema, options))
+
+    def read_results(self, source: Input, options: ScoringOptions) -> Iterator[tuple[Row, Result | None]]:
+        """Yield the rows of a scored input with their results. Raises `InputError`."""
+        with source.file:
+            yield from read_results(ParquetFile(source), options)
+
+    def write_chosen(self, file: BinaryIO, source: Input, chosen: Iterator[bool]) -> None:
+        """Write the chosen rows, with the columns, types, row groups and metadata of the input."""
+        with source.file:
+            write_chosen(file, ParquetFile(source), chosen)

@@ -39,14 +39,22 @@ def write_scored(
     kept = [index for index, name in enumerate(read.names) if name not in names]
     with read.errors("its schema"):
         schema = scored_schema(read, kept, names, is_list=is_list)
-        settings = writer_settings(read, schema)
-    with writing_errors(read.name):
+        score, error = names
+        settings = writer_settings(read, [score, f"{score}.list.element", error])
+    with open_writer(file, read.name, schema, settings) as writer:
+        for batches, part in scored_parts(read, results, kept):
+            write_group(writer, batches, part, is_list=is_list)
+            batches.clear()  # or the next row group would be read while this one is still held
+            pyarrow.default_memory_pool().release_unused()
+
+
+@contextmanager
+def open_writer(file: BinaryIO, name: str, schema: Any, settings: dict[str, Any]) -> Iterator[Any]:
+    """Yield a writer of row groups; the file is complete at the end of the `with` block."""
+    with writing_errors(name):
         writer = import_parquet().ParquetWriter(file, schema, **settings)
         try:
-            for batches, part in scored_parts(read, results, kept):
-                write_group(writer, batches, part, is_list=is_list)
-                batches.clear()  # or the next row group would be read while this one is still held
-                pyarrow.default_memory_pool().release_unused()
+            yield writer
         except BaseException:
             with suppress(Exception):  # or it would be closed later, when nobody expects an error
                 writer.close()
@@ -113,8 +121,11 @@ def scored_schema(read: ParquetFile, kept: list[int], names: tuple[str, str], *,
     return pyarrow.schema(fields, metadata=with_columns(metadata, names, is_list=is_list) or None)
 
 
-def writer_settings(read: ParquetFile, schema: Any) -> dict[str, Any]:
-    """Return how the output is written: as the first row group of the input, as far as its metadata says."""
+def writer_settings(read: ParquetFile, added: list[str]) -> dict[str, Any]:
+    """Return how the output is written: as the first row group of the input, as far as its metadata says.
+
+    `added` are the paths of columns that the input does not have.
+    """
     settings: dict[str, Any] = {
         "store_schema": ARROW_KEY in read.metadata,
         "use_compliant_nested_type": False,  # which keeps the names of elements; others would be renamed
@@ -125,8 +136,6 @@ def writer_settings(read: ParquetFile, schema: Any) -> dict[str, Any]:
     first = read.row_groups[0]
     codecs = [column.codec for column in first.columns]
     codec = next((codec for codec in reversed(codecs) if codec != "NONE"), "NONE")
-    score, error = schema.field(-2).name, schema.field(-1).name
-    added = [score, f"{score}.list.element", error]
     with_dictionary = [path for path, column in zip(read.paths, first.columns, strict=True) if column.has_dictionary]
     with_statistics = [path for path, column in zip(read.paths, first.columns, strict=True) if column.has_statistics]
     return settings | {

@@ -28,15 +28,15 @@ class Origin:
 
 
 class RowReader:
-    """Makes rows of record batches. Raises `InputError` if a key names two columns."""
+    """Makes rows of record batches. Raises `InputError` if a key, or a name in `also`, names two columns."""
 
-    def __init__(self, file: ParquetFile, options: ScoringOptions, *, whole: bool) -> None:
+    def __init__(self, file: ParquetFile, options: ScoringOptions, *, whole: bool, also: Sequence[str] = ()) -> None:
         self._file = file
         self._options = options
         self._whole = whole
         self._inputs = InputFields(options)
-        named = dict.fromkeys(parse_selector(key).name for key in (options.image_key, *options.text_key))
-        self._keyed = [name for name in named if name in file.names]  # columns that keys name
+        keyed = [parse_selector(key).name for key in (options.image_key, *options.text_key)]
+        self._keyed = [name for name in dict.fromkeys([*keyed, *also]) if name in file.names]  # columns to read
         for name in self._keyed:
             if file.names.count(name) > 1:
                 raise InputError(f"{file.name}: two columns are named '{cut(name)}'; rename one")
@@ -48,6 +48,10 @@ class RowReader:
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows of all row groups."""
+        return (row for row, _ in self.rows_and_values())
+
+    def rows_and_values(self) -> Iterator[tuple[Row, Mapping[str, object]]]:
+        """Yield the rows of all row groups, each with its values in the columns that are named."""
         columns = self._file.leaves(with_binary=self._keyed) if self._whole else self._keyed
         columns = columns or self._file.paths[:1]  # whose values say how many rows there are
         number = 0
@@ -56,7 +60,7 @@ class RowReader:
                 yield from self._rows_of(batch, number)
                 number += len(batch)
 
-    def _rows_of(self, batch: Any, before: int) -> Iterator[Row]:
+    def _rows_of(self, batch: Any, before: int) -> Iterator[tuple[Row, Mapping[str, object]]]:
         with self._file.errors(f"row {before + 1} and those after it"):
             names: list[str] = batch.schema.names
             columns = [python_values(batch.column(names.index(name))) for name in self._keyed]
@@ -64,7 +68,7 @@ class RowReader:
         for index in range(len(batch)):
             values = {name: column[index] for name, column in zip(self._keyed, columns, strict=True)}
             number = before + index + 1
-            yield self._row(number, values, lines[index], self._file.size * number // self._total)
+            yield self._row(number, values, lines[index], self._file.size * number // self._total), values
 
     def _members_of(self, batch: Any) -> list[bytes]:
         """Return each row of a batch as members of a JSON object, less binary values and those that are replaced."""

@@ -58,6 +58,7 @@ def resume(run: Run, opened: OpenPart) -> None:
     key = run.options.scoring.output_key
     try:
         opened.rows = skip_kept(opened.read(), opened.output, record, opened.encode, key, opened.counts)
+        opened.counts.mismatched.update(opened.output.mismatched_before)
     except RowsDifferError as error:
         if not opened.output.has_grown:
             raise

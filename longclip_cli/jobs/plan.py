@@ -55,24 +55,24 @@ class Found:
     name: str
 
 
-def plan_run(options: ScoreOptions) -> Plan:
-    """Return the parts of a run; folders are replaced by the files in them.
+def plan_run(options: ScoreOptions, left_out: tuple[str, ...] = ()) -> Plan:
+    """Return the parts of a run; folders are replaced by the files in them, less those at or below `left_out`.
 
     Raises `UsageError` for inputs that exclude each other or would have one output, `InputError` for a folder without
     inputs.
     """
     try:
-        return make_plan(options)
+        return make_plan(options, left_out)
     except OSError as error:
         raise InputError(f"cannot look at {error.filename}: {error.strerror}") from error
 
 
-def make_plan(options: ScoreOptions) -> Plan:
+def make_plan(options: ScoreOptions, left_out: tuple[str, ...]) -> Plan:
     """Return the parts of a run. Raises what `plan_run` does, and `OSError` for a path that cannot be looked at."""
     InputFields(options.scoring)  # raises for keys that are no paths
     if STANDARD_STREAM in options.inputs and len(options.inputs) > 1:
         raise UsageError("- (standard input) cannot be combined with other inputs")
-    found = [file for path in options.inputs for file in inputs_at(path, options)]
+    found = [file for path in options.inputs for file in inputs_at(path, options, left_out)]
     has_folder = any(path != STANDARD_STREAM and os.path.isdir(path) for path in options.inputs)  # noqa: PTH112
     is_several = has_folder or len(found) > 1
     outputs = [(file.path, *output_of(file, options, is_several=is_several)) for file in found]
@@ -83,16 +83,16 @@ def make_plan(options: ScoreOptions) -> Plan:
     return Plan(tuple(map(Part, *zip(*outputs, strict=True), starts)), None if None in sizes else starts[-1], folder)
 
 
-def inputs_at(path: str, options: ScoreOptions) -> Iterator[Found]:
+def inputs_at(path: str, options: ScoreOptions, left_out: tuple[str, ...]) -> Iterator[Found]:
     """Yield the input at a path or, if it is a folder, the files of known suffixes in it, sorted by name.
 
     Hidden files and folders, links to folders, what is not a file, the tool's own side files, what lies below the
-    output folder and, if that is this folder, outputs of earlier runs are left out.
+    output folder, `left_out` and, if that is this folder, outputs of earlier runs are not used.
     """
     if path == STANDARD_STREAM or not Path(path).is_dir():
         yield Found(path, Path(path).name)
         return
-    files = [name for name in names_below(Path(path), options) if format_of_name(name)]
+    files = [name for name in names_below(Path(path), options, left_out) if format_of_name(name)]
     formats: dict[InputFormat, list[str]] = {}
     for name in files:
         formats.setdefault(named_format(name), []).append(name)
@@ -114,9 +114,9 @@ def named_format(name: str) -> InputFormat:
     return known.name
 
 
-def names_below(folder: Path, options: ScoreOptions) -> list[str]:
+def names_below(folder: Path, options: ScoreOptions, others: tuple[str, ...]) -> list[str]:
     """Return the names of the files below a folder, relative to it and sorted."""
-    left_out = {os.path.realpath(path) for path in (options.output, options.summary) if path}
+    left_out = {os.path.realpath(path) for path in (options.output, options.summary, *others) if path}
     names = []
     for root, folders, files in os.walk(folder, onerror=stop_at):
         here = Path(root)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import replace
@@ -30,6 +31,9 @@ class RecordedOutput:
     def __init__(self, output: Output, *, follows_input: bool = False) -> None:
         self._output = output
         self._follows_input = follows_input
+        # Counts of mismatched pairs by bin: those of the run that is continued, and of this one.
+        self.mismatched_before: Counter[int] = Counter()
+        self.mismatched: Counter[int] = Counter()
         self.has_grown = False  # the input, since the rows here were written
         self._files = output.files
         self._record: RunRecord | None = None  # while rows are written
@@ -148,6 +152,7 @@ class RecordedOutput:
                 "Use the same input and options. To score all rows, remove --resume"
             )
         self._is_resumed = True
+        self.mismatched_before.update({int(place): count for place, count in (recorded.mismatched or {}).items()})
         for line in self._output.kept_lines():
             before = self._written.copy()
             self._written.add(line)
@@ -165,6 +170,7 @@ class RecordedOutput:
     def restart(self) -> None:
         """Keep none of the lines."""
         self._written = PrefixHash()
+        self.mismatched_before.clear()
         self._is_resumed = False
         self._output.keep_nothing()
 
@@ -204,7 +210,8 @@ class RecordedOutput:
     def _write_record(self, **changes: Any) -> None:
         if self._files and self._record:
             with output_errors(self._output.name):
-                record = replace(self._record, prefix=self._written.prefix, **changes)
+                mismatched = {str(place): count for place, count in sorted(self.mismatched.items())}
+                record = replace(self._record, prefix=self._written.prefix, mismatched=mismatched, **changes)
                 write_record(self._files.record, record)
 
     def complete(self, rows: int, failed: int, write: WriteFile | None = None) -> None:

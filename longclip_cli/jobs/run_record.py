@@ -11,7 +11,7 @@ from typing import Any
 
 from longclip_cli.options import ScoringOptions
 from longclip_cli.reporting.summary import ModelInUse
-from longclip_cli.storage.files import is_regular, write_whole
+from longclip_cli.storage.files import is_regular, json_fields, write_whole
 from longclip_cli.storage.source import Input
 from longclip_cli.version import __version__
 
@@ -81,6 +81,7 @@ class RunRecord:
     end: str | None = None
     prefix: Prefix | None = None
     completion: Completion | None = None
+    mismatched: Mapping[str, int] | None = None  # counts of mismatched pairs by bin of their score
 
     def has_grown(self, other: RunRecord) -> bool:
         """Return whether another run has the same input file, which has become larger since this one."""
@@ -142,7 +143,8 @@ def read_record(path: Path) -> RunRecord | None:
     try:
         for name, kind in (("prefix", Prefix), ("completion", Completion)):
             about[name] = kind(**about[name]) if about[name] else None
-    except TypeError:
+        about["mismatched"] = {str(int(place)): int(count) for place, count in (about["mismatched"] or {}).items()}
+    except (AttributeError, TypeError, ValueError):
         return None
     return RunRecord(compared=values, **about)
 
@@ -166,4 +168,4 @@ def write_record(path: Path, record: RunRecord) -> None:
     """Write a record to a file, whole or not at all. Raise `OSError`."""
     about = asdict(record)
     compared = about.pop("compared")
-    write_whole(path, json.dumps(compared | about, indent=2).encode() + b"\n")
+    write_whole(path, json_fields(compared | about))

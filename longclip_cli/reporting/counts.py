@@ -8,10 +8,16 @@ from collections.abc import Iterable
 from itertools import accumulate
 
 from longclip_cli.errors import Reason, RowError
+from longclip_cli.formats.results import SCORE_DECIMALS
 from longclip_cli.rows import Result, Row, ScoredRow, error_of
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 BINS = 10_000  # of the histogram that percentiles are read from: they are exact to 0.0001
+
+
+def bin_of(score: float) -> int:
+    """Return the bin that a score is in, as it is written: with six decimals."""
+    return round(round(score, SCORE_DECIMALS) * BINS)
 
 
 class Counts:
@@ -34,7 +40,8 @@ class Counts:
         self.alike_from_start = 0  # rows from the first on that failed for the same reason
         self._alike: str | None = None  # its label
         self.score_sum = 0.0
-        self._histogram: Counter[int] = Counter()  # by bin
+        self.histogram: Counter[int] = Counter()  # of scores, by bin
+        self.mismatched: Counter[int] = Counter()  # of mismatched pairs' scores, by bin
         self._last: tuple[Row, Result] | None = None
 
     @property
@@ -47,6 +54,7 @@ class Counts:
         for row in rows:
             self.texts_cut += row.texts_cut
             self.rotations += row.rotations
+            self.mismatched.update(map(bin_of, row.mismatched))
             self._count(row.row, row.result)
 
     def add_kept(self, row: Row, result: Result) -> None:
@@ -62,7 +70,8 @@ class Counts:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.failures.update(other.failures)
         self.reasons.update(other.reasons)
-        self._histogram.update(other._histogram)
+        self.mismatched.update(other.mismatched)
+        self.histogram.update(other.histogram)
         self._last = other._last or self._last
 
     def _count(self, row: Row, result: Result) -> None:
@@ -81,7 +90,7 @@ class Counts:
             if not isinstance(score, RowError):
                 self.scores += 1
                 self.score_sum += score
-                self._histogram[round(score * BINS)] += 1
+                self.histogram[bin_of(score)] += 1
 
     @property
     def has_no_row(self) -> bool:
@@ -100,6 +109,6 @@ class Counts:
 
     def percentiles(self) -> dict[str, float]:
         """Return the percentiles of the scores: the smallest score (to 0.0001) that p percent do not exceed."""
-        bins = sorted(self._histogram)
-        counts = list(accumulate(self._histogram[place] for place in bins))
+        bins = sorted(self.histogram)
+        counts = list(accumulate(self.histogram[place] for place in bins))
         return {f"p{percent}": bins[bisect_left(counts, self.scores * percent / 100)] / BINS for percent in PERCENTILES}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from longclip_cli.reporting.counts import Counts
+from longclip_cli.reporting.thresholds import dense, describe, meaning
 from longclip_cli.stopwatch import LOADING, Stopwatch, now
-from longclip_cli.storage.files import output_errors, write_whole
+from longclip_cli.storage.files import json_fields, output_errors, write_whole
 from longclip_cli.storage.side_files import side_files
 from longclip_cli.storage.target import Output
 from longclip_cli.version import __version__
@@ -93,6 +93,8 @@ class Summary(Counts):
             "rotations_not_applied": self.rotations,
             "last_line_unterminated": self.last_line_unterminated,
             **({"mean": round(self.score_sum / self.scores, 6), **self.percentiles()} if self.scores else {}),
+            "histogram": dense(self.histogram),
+            "mismatched": describe(self.histogram, self.mismatched),
             "rows_per_second": self.rows_per_second,
             "seconds": {activity: round(seconds, 3) for activity, seconds in self.stopwatch.seconds.items()},
             "inputs": [asdict(each) for each in self.inputs],
@@ -103,8 +105,7 @@ class Summary(Counts):
 
         If `path` is not a file, such as `/dev/stderr` or a FIFO, it is written directly.
         """
-        text = json.dumps(self.as_dict(is_complete=is_complete), indent=2, ensure_ascii=False) + "\n"
-        content = text.encode("utf-8", "backslashreplace")  # lone surrogates, of names that are not UTF-8
+        content = json_fields(self.as_dict(is_complete=is_complete))
         if file := side_files(str(path)):
             with output_errors(f"the summary {path}"):
                 write_whole(file.target, content)
@@ -135,6 +136,8 @@ class Summary(Counts):
         if self.scores:
             shown = ("mean", "p5", "p25", "p50", "p75", "p95")
             lines.append("  scores  " + ", ".join(f"{name} {values[name]:.4f}" for name in shown))
+        if text := meaning(self.histogram, self.mismatched):
+            lines.append(f"  meaning {text}")
         spent = ", ".join(f"{activity} {seconds:.1f} s" for activity, seconds in values["seconds"].items())
         return "\n".join([*lines, f"  waited for: {spent}"] if spent else lines)
 

@@ -54,6 +54,12 @@ def folder(tmp_path):
     (tmp_path / "in.jsonl").write_text(jsonl(row))
     (tmp_path / "out.jsonl").write_text(jsonl(row | {"clip_score": 0.5}, row | failed))
     subprocess.run(["gzip", "--keep", "in.jsonl"], cwd=tmp_path, check=True)
+    shutil.copy(tmp_path / "out.jsonl", tmp_path / "both.jsonl")
+    (tmp_path / "scored").mkdir()
+    shutil.copy(tmp_path / "out.jsonl", tmp_path / "scored" / "a.jsonl")
+    histogram = {"bins": 10_000, "first": 4000, "counts": [100, 100]}
+    for name in ("s.json", "a.json", "b.json"):
+        (tmp_path / name).write_text(json.dumps({"histogram": histogram, "mismatched": {"histogram": histogram}}))
     make_data_sets(tmp_path)
     make_tables(tmp_path)
     return tmp_path

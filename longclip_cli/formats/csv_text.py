@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from sys import getsizeof
 from typing import BinaryIO, ClassVar, Self
 
+import orjson
+
 from longclip_cli.errors import Reason, RowError
 from longclip_cli.formats.csv_header import Header, read_header, text_error
 from longclip_cli.formats.dialects import Dialect, split_end
@@ -14,7 +16,7 @@ from longclip_cli.formats.format import Format
 from longclip_cli.formats.inputs import InputFields
 from longclip_cli.formats.json_text import json_string, members
 from longclip_cli.formats.records import TextRecord, read_records
-from longclip_cli.formats.results import decode_result, result_members
+from longclip_cli.formats.results import decode_result, result_members, result_of
 from longclip_cli.options import InputFormat, ScoringOptions, error_key
 from longclip_cli.rows import Mark, Result, Row, RowErrors, RowInputs, Rows, error_of
 from longclip_cli.storage.source import Input
@@ -38,27 +40,38 @@ class SeparatedText(Format):
     def read_rows(self, source: Input, options: ScoringOptions, *, whole: bool) -> Rows:
         """Read the header, and return the rows; `PAUSE` stands where blank lines or a record are long."""
         fields = InputFields(options)
+        records = self._records(source, options)
+        return (Mark.PAUSE if each.is_blank else self._row(each, self._columns(each), fields) for each in records)
+
+    def _records(self, source: Input, options: ScoringOptions) -> Iterator[TextRecord]:
+        """Read the header, and return the records after it."""
         records = read_records(source, self.dialect)
         first = next((record for record in records if not record.is_blank), None)
         self._header = read_header(source, first, self.dialect, options)
-        return (Mark.PAUSE if record.is_blank else self._read(record, fields) for record in records)
+        return records
 
-    def _read(self, record: TextRecord, fields: InputFields) -> Row:
+    def _row(self, record: TextRecord, columns: list[bytes] | RowError, fields: InputFields) -> Row:
         values: dict[str, str] = {}
         inputs: RowInputs | RowError
-        try:
-            with RowErrors():
-                values = self._values(record)
-                inputs = fields.find(values)
-        except RowError as error:
-            inputs = error.with_traceback(None)
+        if isinstance(columns, RowError):
+            inputs = columns
+        else:
+            values = {name: self._value(columns[index]) for name, index in self._header.read.items()}
+            inputs = fields.find(values)
         content = record.content
         size = getsizeof(content) + sum(map(getsizeof, values.values()))
         is_terminated = content.endswith(b"\n")
         return Row(record.number, inputs, content, record.offset, size, is_terminated=is_terminated)
 
-    def _values(self, record: TextRecord) -> dict[str, str]:
-        """Return what is to be scored. Raise `RowError` if the record is not what the header says."""
+    def _columns(self, record: TextRecord) -> list[bytes] | RowError:
+        """Return the fields of a record, or the error of one that is not what the header says."""
+        try:
+            with RowErrors():
+                return self._checked(record)
+        except RowError as error:
+            return error.with_traceback(None)
+
+    def _checked(self, record: TextRecord) -> list[bytes]:
         body, _ = split_end(record.content)
         if error := text_error(body, record.number, self.dialect):
             raise error
@@ -68,7 +81,10 @@ class SeparatedText(Format):
             raise RowError.of_line(Reason.TOO_MANY_FIELDS, record.number, f"the header has {width}")
         if len(fields) < width:
             raise RowError.of_line(Reason.TOO_FEW_FIELDS, record.number, f"{len(fields)}, the header has {width}")
-        return {name: self.dialect.unquote(fields[index]).decode() for name, index in self._header.read.items()}
+        return fields
+
+    def _value(self, field: bytes) -> str:
+        return self.dialect.unquote(field).decode()
 
     def _fields(self, body: bytes) -> list[bytes]:
         """Return the fields of a record, as they are if it has as many as the header."""
@@ -145,6 +161,37 @@ class SeparatedText(Format):
             pairs = json.loads(line, object_pairs_hook=list)[: len(header.kept)]
             values = [str(value).encode() for _, value in pairs]
             file.write(self._join([], [*values, *self._cells(result)], header.end or b"\n"))
+
+    def read_results(self, source: Input, options: ScoringOptions) -> Iterator[tuple[Row, Result | None]]:
+        """Yield the rows of a scored input with their results. Raises `InputError`."""
+        fields = InputFields(options)
+        for record in self._records(source, options):
+            if not record.is_blank:
+                columns = self._columns(record)
+                yield self._row(record, columns, fields), self._result(columns)
+
+    def _result(self, columns: list[bytes] | RowError) -> Result | None:
+        """Return the result in the columns of a record; `None` if they hold none that a run has written."""
+        key, names = self._header.output_key, self._header.names
+        if isinstance(columns, RowError) or key not in names:
+            return None
+        cells = {name: self._value(columns[names.index(name)]) for name in (key, error_key(key)) if name in names}
+        try:
+            value = orjson.loads(cells[key] or "null")
+        except orjson.JSONDecodeError:
+            return None
+        return result_of({**cells, key: value}, key)
+
+    def write_chosen(self, file: BinaryIO, source: Input, chosen: Iterator[bool]) -> None:
+        """Write the header and the chosen records. Raises `InputError` and `OSError`."""
+        records = (record.content for record in read_records(source, self.dialect) if not record.is_blank)
+        file.write(next(records, b""))
+        file.writelines(content for is_chosen, content in zip(chosen, records, strict=False) if is_chosen)
+
+    def start_as_read(self) -> bytes:
+        """Return the header."""
+        header = self._header
+        return header.start + self.dialect.delimiter.join(header.fields) + header.end
 
 
 class Csv(SeparatedText):

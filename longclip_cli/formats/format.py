@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import BinaryIO, ClassVar, Self
 
+from longclip_cli.errors import InputError
 from longclip_cli.formats.sniffing import seems_to_be
 from longclip_cli.options import InputFormat, ScoringOptions
 from longclip_cli.rows import Result, Row, Rows
@@ -66,6 +67,24 @@ class Format(ABC):
         `results` may end before the rows, which then end, too. Raises `InputError` and `OSError`.
         """
         raise NotImplementedError
+
+    def read_results(self, source: Input, options: ScoringOptions) -> Iterator[tuple[Row, Result | None]]:
+        """Yield the rows of a scored input, each with its result; `None` if it holds none that a run has written.
+
+        Raises `InputError`, also for a format in which no results are written.
+        """
+        raise InputError(f"{source.name}: {self.name} holds no scores; give the scored file, not the input of the run")
+
+    def write_chosen(self, file: BinaryIO, source: Input, chosen: Iterator[bool]) -> None:
+        """Write those rows of a scored input that are chosen, in order and with their bytes, in the input's own format.
+
+        `chosen` has one value a row. If it ends before the rows, they end, too. Raises `InputError` and `OSError`.
+        """
+        raise NotImplementedError
+
+    def start_as_read(self) -> bytes:
+        """Return what precedes the rows in the input, once the first row is read or there is none."""
+        return b""
 
     def write_lines(self, file: BinaryIO, lines: Iterator[bytes]) -> None:
         """Write rows in this format, from lines of JSONL. Raises `OSError`."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+from longclip_cli.errors import RowError
 from longclip_cli.formats.elements import Element, one_line, read_elements
 from longclip_cli.formats.format import Format
 from longclip_cli.formats.inputs import InputFields
-from longclip_cli.formats.jsonl import Record, encode_record, fields_of, read_object
+from longclip_cli.formats.jsonl import Record, encode_record, fields_of, read_values, result_in
 from longclip_cli.options import InputFormat, ScoringOptions
 from longclip_cli.rows import Mark, Result, Row, Rows
 from longclip_cli.storage.source import Input
@@ -53,10 +54,28 @@ class JsonArray(Format):
         """Write an array of lines."""
         write_array(file, (line.rstrip(b"\n") for line in lines))
 
+    def read_results(self, source: Input, options: ScoringOptions) -> Iterator[tuple[Row, Result | None]]:
+        """Yield the rows of a scored input with their results. Raises `InputError`."""
+        fields = InputFields(options)
+        for element in read_elements(source):
+            if not element.is_blank:
+                values = read_values(element.content, element.number, "element")
+                yield row_of(element, values, fields), result_in(values, options.output_key)
+
+    def write_chosen(self, file: BinaryIO, source: Input, chosen: Iterator[bool]) -> None:
+        """Write an array of the chosen elements. Raises `InputError` and `OSError`."""
+        elements = (element.content for element in read_elements(source) if not element.is_blank)
+        write_array(file, (content for is_chosen, content in zip(chosen, elements, strict=False) if is_chosen))
+
 
 def read_element(element: Element, fields: InputFields) -> Row:
     """Return the row that an element of an array holds, with the error of an element that holds none."""
-    keys, inputs = read_object(element.content, element.number, "element", fields)
+    return row_of(element, read_values(element.content, element.number, "element"), fields)
+
+
+def row_of(element: Element, values: dict[str, Any] | RowError, fields: InputFields) -> Row:
+    """Return the row that an element with these values is."""
+    keys, inputs = (values, values) if isinstance(values, RowError) else (tuple(values), fields.find(values))
     return Row(element.number, inputs, Record(element.content, keys), element.offset, 2 * len(element.content))
 
 

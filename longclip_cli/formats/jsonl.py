@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from longclip_cli.errors import RowError
 from longclip_cli.formats.format import Format
 from longclip_cli.formats.inputs import InputFields
 from longclip_cli.formats.json_text import json_string, object_of, parse_object, with_members
 from longclip_cli.formats.lines import Line, read_lines
-from longclip_cli.formats.results import result_members
+from longclip_cli.formats.results import result_members, result_of
 from longclip_cli.options import ScoringOptions, error_key
-from longclip_cli.rows import Mark, Result, Row, RowErrors, RowInputs, Rows
+from longclip_cli.rows import Mark, Result, Row, RowErrors, Rows
 from longclip_cli.storage.source import Input
 
 UTF8_BOM = b"\xef\xbb\xbf"
@@ -61,27 +61,51 @@ class Jsonl(Format):
         """Write lines as they are."""
         file.writelines(lines)
 
+    def read_results(self, source: Input, options: ScoringOptions) -> Iterator[tuple[Row, Result | None]]:
+        """Yield the rows of a scored input with their results. Raises `InputError`."""
+        fields = InputFields(options)
+        for line in read_lines(source):
+            if not line.is_blank:
+                values = read_values(text_of(line), line.number)
+                yield row_of(line, values, fields), result_in(values, options.output_key)
+
+    def write_chosen(self, file: BinaryIO, source: Input, chosen: Iterator[bool]) -> None:
+        """Write the chosen lines. Raises `InputError` and `OSError`."""
+        lines = (line.content for line in read_lines(source) if not line.is_blank)
+        file.writelines(line.rstrip(b"\n") + b"\n" for is_chosen, line in zip(chosen, lines, strict=False) if is_chosen)
+
 
 def read_line(line: Line, fields: InputFields) -> Row:
     """Return the row that a line holds, with the error of a line that holds none."""
-    text = line.content.removeprefix(UTF8_BOM) if line.number == 1 else line.content
-    keys, inputs = read_object(text, line.number, "line", fields)
+    return row_of(line, read_values(text_of(line), line.number), fields)
+
+
+def text_of(line: Line) -> bytes:
+    """Return a line without the byte order mark that the first one may have."""
+    return line.content.removeprefix(UTF8_BOM) if line.number == 1 else line.content
+
+
+def row_of(line: Line, values: dict[str, Any] | RowError, fields: InputFields) -> Row:
+    """Return the row that a line with these values is."""
+    keys, inputs = (values, values) if isinstance(values, RowError) else (tuple(values), fields.find(values))
     # As bytes, and as the string that its image and text are.
     size = 2 * len(line.content)
     is_terminated = line.content.endswith(b"\n")
     return Row(line.number, inputs, Record(line.content, keys), line.offset, size, is_terminated=is_terminated)
 
 
-def read_object(
-    text: bytes, number: int, unit: str, fields: InputFields
-) -> tuple[tuple[str, ...] | RowError, RowInputs | RowError]:
-    """Return the keys of a JSON object and what is scored, each of them the error if the text is no object."""
+def read_values(text: bytes, number: int, unit: str = "line") -> dict[str, Any] | RowError:
+    """Return the fields of a JSON object, or the error that says why the line, or `unit`, `number` holds none."""
     try:
         with RowErrors():
-            values = parse_object(text, number, unit)
+            return parse_object(text, number, unit)
     except RowError as error:
-        return error.with_traceback(None), error
-    return tuple(values), fields.find(values)
+        return error.with_traceback(None)
+
+
+def result_in(values: dict[str, Any] | RowError, output_key: str) -> Result | None:
+    """Return the result among the fields of a row; `None` if they hold none that a run has written."""
+    return None if isinstance(values, RowError) else result_of(values, output_key)
 
 
 def fields_of(row: Row) -> Mapping[str, object]:

@@ -13,9 +13,15 @@ from longclip_cli.stopwatch import now
 from longclip_cli.storage.streams import STDERR
 
 
+class Speaker:
+    """The command that this process runs, whose name begins each message."""
+
+    name = "longclip-score"
+
+
 def message(text: object, *, is_timed: bool = False) -> str:
     """Return a line for standard error, with the time if `is_timed` or if standard error is a regular file."""
-    return f"longclip-score: {now()} {text}" if is_timed or goes_to_file() else f"longclip-score: {text}"
+    return f"{Speaker.name}: {now()} {text}" if is_timed or goes_to_file() else f"{Speaker.name}: {text}"
 
 
 def goes_to_file() -> bool:

@@ -50,7 +50,11 @@ class ReportOptions:
     image_root: Annotated[
         Path | None,
         Option(
-            "Where relative image paths start.", "Rows", "FOLDER", (), FROM_RECORD | {"exists": True, "file_okay": False}
+            "Where relative image paths start.",
+            "Rows",
+            "FOLDER",
+            (),
+            FROM_RECORD | {"exists": True, "file_okay": False},
         ),
     ] = None
 

@@ -51,7 +51,7 @@ def galleries(rows: ReportRows, place: int) -> list[Gallery]:
     chosen = (
         ("best", "Best", "The highest scores.", rows.best.items),
         ("worst", "Worst", "The lowest scores.", rows.worst.items),
-        ("threshold", f"Around {place / BINS:.4f}", "On both sides of the threshold that the page opens with.",
+        ("around", f"Around {place / BINS:.4f}", "On both sides of the threshold that the page opens with.",
          around(examples, place / BINS)),
         ("range", "Over the whole range", "At equal distances between the lowest and the highest score.",
          spread(examples, GALLERY)),

@@ -27,6 +27,7 @@ from longclip_cli.version import __version__
 
 TOP_SHARES = (0.5, 0.3, 0.1)
 MOST_FILES = 20
+FEW = 10  # scores: percentiles of fewer mean little
 DEFAULT_SHARE = 0.01  # of mismatched pairs, that pass the threshold which the page shows first
 
 
@@ -114,8 +115,10 @@ class Lengths:
 def render_page(rows: ReportRows, about: About) -> bytes:
     """Return the page in UTF-8. Raises `LongCLIPError` if the package that renders it is not installed."""
     script, style = (part(name) for name in ("report.js", "report.css"))
-    page = environment().get_template("report.html").render(
-        page_values(rows, about), script=script, style=style, policy=policy(script, style), version=__version__
+    page = (
+        environment()
+        .get_template("report.html")
+        .render(page_values(rows, about), script=script, style=style, policy=policy(script, style), version=__version__)
     )
     return page.encode("utf-8", "backslashreplace")
 
@@ -180,6 +183,7 @@ def page_values(rows: ReportRows, about: About) -> dict[str, Any]:
         "lengths": lengths(rows),
         "failures": failures(rows),
         "galleries": galleries(rows, place),
+        "few": FEW,
         "clip_length": CLIP_LENGTH,
         "context_length": CONTEXT_LENGTH,
     }
@@ -242,7 +246,7 @@ def trend_charts(rows: ReportRows) -> list[TrendChart]:
             size.add(min(found), each.score)
             shape.add(found[0] / found[1], each.score)
     count = sum(found is not None for found in measured)
-    of_sample = f"{count:,} images of a random sample of {len(measured):,} pairs"
+    of_sample = f"{count:,} images of a random sample of {len(measured):,} pairs."
     charts = (
         ("length", "Text length", "characters", "All pairs.", rows.by_length),
         ("size", "Image size", "pixels, shorter side", of_sample, size),

@@ -24,9 +24,9 @@ function show(place) {
     const row = element(name);
     if (!row) continue;
     const above = counts[place], all = counts[0], cells = row.querySelectorAll("td");
-    cells[0].textContent = number(above);
-    cells[1].textContent = number(all - above);
-    cells[2].textContent = all ? percent(above / all) : "–";
+    cells[0].textContent = all ? percent(above / all) : "–";
+    cells[1].textContent = number(above);
+    cells[2].textContent = number(all - above);
   }
   for (const each of document.querySelectorAll(".threshold-value")) each.textContent = score;
   for (const card of document.querySelectorAll(".card[data-place]")) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -22,6 +23,12 @@ def report(
     output: Annotated[
         str, typer.Option("-o", "--output", metavar="FILE", help="Page to write.", rich_help_panel="Output")
     ],
+    summary: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE", help="Summary of a run; repeatable.", rich_help_panel="Rows", show_default="run records"
+        ),
+    ] = None,
     **values: Any,
 ) -> None:
     """Write a page about scored files: the scores, where to cut, failures and examples.
@@ -34,7 +41,9 @@ def report(
     """
     warnings.simplefilter("ignore")
     try:
-        size = write_report(from_values(ReportOptions, values, inputs=tuple(inputs), output=output))
+        size = write_report(
+            from_values(ReportOptions, values, inputs=tuple(inputs), output=output, summaries=tuple(summary or ()))
+        )
     except LongCLIPError as error:
         typer.echo(f"longclip-report: {error}", err=True)
         raise typer.Exit(error.exit_status) from error

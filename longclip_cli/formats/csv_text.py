@@ -186,7 +186,7 @@ class SeparatedText(Format):
         """Write the header and the chosen records. Raises `InputError` and `OSError`."""
         records = (record.content for record in read_records(source, self.dialect) if not record.is_blank)
         file.write(next(records, b""))
-        file.writelines(content for is_chosen, content in zip(chosen, records, strict=False) if is_chosen)
+        file.writelines(content for content, is_chosen in zip(records, chosen, strict=False) if is_chosen)
 
     def start_as_read(self) -> bytes:
         """Return the header."""

@@ -65,7 +65,7 @@ class JsonArray(Format):
     def write_chosen(self, file: BinaryIO, source: Input, chosen: Iterator[bool]) -> None:
         """Write an array of the chosen elements. Raises `InputError` and `OSError`."""
         elements = (element.content for element in read_elements(source) if not element.is_blank)
-        write_array(file, (content for is_chosen, content in zip(chosen, elements, strict=False) if is_chosen))
+        write_array(file, (content for content, is_chosen in zip(elements, chosen, strict=False) if is_chosen))
 
 
 def read_element(element: Element, fields: InputFields) -> Row:

@@ -72,7 +72,7 @@ class Jsonl(Format):
     def write_chosen(self, file: BinaryIO, source: Input, chosen: Iterator[bool]) -> None:
         """Write the chosen lines. Raises `InputError` and `OSError`."""
         lines = (line.content for line in read_lines(source) if not line.is_blank)
-        file.writelines(line.rstrip(b"\n") + b"\n" for is_chosen, line in zip(chosen, lines, strict=False) if is_chosen)
+        file.writelines(line.rstrip(b"\n") + b"\n" for line, is_chosen in zip(lines, chosen, strict=False) if is_chosen)
 
 
 def read_line(line: Line, fields: InputFields) -> Row:

@@ -55,8 +55,8 @@ class Found:
     name: str
 
 
-def plan_run(options: ScoreOptions) -> Plan:
-    """Return the parts of a run; folders are replaced by the files in them.
+def plan_run(options: ScoreOptions, left_out: tuple[str, ...] = ()) -> Plan:
+    """Return the parts of a run; folders are replaced by the files in them, less those at or below `left_out`.
 
     Raises `UsageError` for inputs that exclude each other or would have one output, `InputError` for a folder without
     inputs.
@@ -64,7 +64,7 @@ def plan_run(options: ScoreOptions) -> Plan:
     InputFields(options.scoring)  # raises for keys that are no paths
     if STANDARD_STREAM in options.inputs and len(options.inputs) > 1:
         raise UsageError("- (standard input) cannot be combined with other inputs")
-    found = [file for path in options.inputs for file in inputs_at(path, options)]
+    found = [file for path in options.inputs for file in inputs_at(path, options, left_out)]
     check_stream(found, options)
     parts = [(file.path, *output_of(file, options, is_several=len(found) > 1)) for file in found]
     check_distinct(parts)
@@ -73,15 +73,15 @@ def plan_run(options: ScoreOptions) -> Plan:
     return Plan(tuple(map(Part, *zip(*parts, strict=True), starts)), None if None in sizes else starts[-1])
 
 
-def inputs_at(path: str, options: ScoreOptions) -> Iterator[Found]:
+def inputs_at(path: str, options: ScoreOptions, left_out: tuple[str, ...]) -> Iterator[Found]:
     """Yield the input at a path or, if it is a folder, the files of known suffixes in it, sorted by name.
 
-    Hidden files and folders, the tool's own side files and what lies below the output folder are left out.
+    Hidden files and folders, the tool's own side files, what lies below the output folder and `left_out` are not used.
     """
     if path == STANDARD_STREAM or not Path(path).is_dir():
         yield Found(path, Path(path).name)
         return
-    files = [name for name in names_below(Path(path), options) if format_of_name(name)]
+    files = [name for name in names_below(Path(path), options, left_out) if format_of_name(name)]
     formats: dict[InputFormat, list[str]] = {}
     for name in files:
         formats.setdefault(named_format(name), []).append(name)
@@ -103,9 +103,9 @@ def named_format(name: str) -> InputFormat:
     return known.name
 
 
-def names_below(folder: Path, options: ScoreOptions) -> list[str]:
+def names_below(folder: Path, options: ScoreOptions, others: tuple[str, ...]) -> list[str]:
     """Return the names of the files below a folder, relative to it and sorted."""
-    left_out = {os.path.realpath(path) for path in (options.output, options.summary) if path}
+    left_out = {os.path.realpath(path) for path in (options.output, options.summary, *others) if path}
     names = []
     for root, folders, files in os.walk(folder):
         here = Path(root)

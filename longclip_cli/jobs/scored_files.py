@@ -41,7 +41,7 @@ def find_scored_files(
     """
     options = ScoreOptions(output=output, scoring=ScoringOptions(input_format=wanted))
     for path in paths:
-        for found in inputs_at(path, options):
+        for found in inputs_at(path, options, ()):
             record = find_record(found.path)
             yield ScoredFile(found.path, scoring_of(record, wanted, keys), record)
 

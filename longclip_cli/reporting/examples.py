@@ -52,7 +52,7 @@ class Example:
         if held_bytes(self.image) <= MOST_IMAGE_BYTES or self.image is None:
             return self
         small = thumbnail(self.image, self.origin.scoring)
-        return replace(self, image=small and EncodedImage(small, self.image_name))
+        return replace(self, image=EncodedImage(small, self.image_name) if small else None)
 
 
 def held_bytes(image: ImageReference | None) -> int:
@@ -100,15 +100,15 @@ def scores_of(row: Row, result: Result) -> Iterator[tuple[Score, int | None, Ima
     pairs = [] if isinstance(row.inputs, RowError) else row.inputs.pairs
     if not isinstance(result, tuple):
         image, text = pairs[0] if len(pairs) == 1 else (None, "")
-        yield result, None, whole(image), whole(text) or ""
+        yield result, None, whole(image), text if isinstance(text, str) else ""
         return
     for element, score in enumerate(result):
         image, text = pairs[element] if len(pairs) == len(result) else (None, "")
-        yield score, element, whole(image), whole(text) or ""
+        yield score, element, whole(image), text if isinstance(text, str) else ""
 
 
 def whole(value: ImageReference | RowError | None) -> ImageReference | None:
-    """Return a part of a row's inputs; `None` if it is an error."""
+    """Return an image; `None` if it is an error."""
     return None if isinstance(value, RowError) else value
 
 

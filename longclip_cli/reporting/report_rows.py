@@ -8,7 +8,7 @@ from random import Random
 
 from longclip_cli.errors import RowError
 from longclip_cli.reporting.counts import BINS, Counts
-from longclip_cli.reporting.examples import Example, Origin, example_of, held_bytes, scores_of
+from longclip_cli.reporting.examples import Example, Origin, example_of, scores_of
 from longclip_cli.reporting.samples import Highest, Reservoir
 from longclip_cli.reporting.thumbnails import image_size
 from longclip_cli.reporting.trends import Trend
@@ -19,6 +19,7 @@ MICRO = 1_000_000 // BINS  # scores have six decimals
 GALLERY = 12  # examples in each gallery
 GROUPS = 200  # ranges of the score, each with examples of its own
 PER_GROUP = 6
+MOST_SAMPLED = 4_096  # characters of a text, and of a path
 SAMPLED = 5_000  # rows whose images and tokens are looked at
 EXAMPLES_PER_REASON = 3
 MOST_REASONS = 100
@@ -40,6 +41,16 @@ class Sampled:
         return image_size(self.image, self.origin.scoring) if self.image else self.size
 
 
+def sampled(origin: Origin, score: float, text: str, image: ImageReference | None) -> Sampled:
+    """Return what is kept of a pair in the sample: of an image that the row holds itself, its size."""
+    start = text[:MOST_SAMPLED]
+    if image is None:
+        return Sampled(origin, score, start, None)
+    if isinstance(image, str) and len(image) <= MOST_SAMPLED and not image.startswith("data:"):
+        return Sampled(origin, score, start, image)
+    return Sampled(origin, score, start, None, image_size(image, origin.scoring))
+
+
 class ReportRows:
     """Counts the rows of scored files, and keeps examples of them; the same rows always give the same.
 
@@ -51,6 +62,7 @@ class ReportRows:
         self._random = Random(SEED)
         self.counts = Counts()
         self.rows_without_result = 0
+        self.has_lists = False  # of scores
         self.places: Counter[int] = Counter()
         self.by_length = Trend()  # of the text, in characters
         self.best: Highest[Example] = Highest(GALLERY)
@@ -66,6 +78,7 @@ class ReportRows:
             self.rows_without_result += 1
             return
         self.counts.add_kept(row, result)
+        self.has_lists |= isinstance(result, tuple)
         for score, element, image, text in scores_of(row, result):
             if isinstance(score, RowError):
                 self._add_failure(origin, row, score, element)
@@ -92,9 +105,7 @@ class ReportRows:
             if is_in_group:
                 group.put(example)
         if self.sample.is_chosen():
-            is_path = isinstance(image, str) and held_bytes(image) < 4096 and not image.startswith("data:")
-            size = image_size(image, origin.scoring) if image is not None and not is_path else None
-            self.sample.put(Sampled(origin, score, text[:4096], image if is_path else None, size))  # type: ignore[arg-type]
+            self.sample.put(sampled(origin, score, text, image))
 
     def _add_failure(self, origin: Origin, row: Row, error: RowError, element: int | None) -> None:
         label = error.label

@@ -12,6 +12,7 @@ from longclip_cli.formats.inputs import InputFields
 from longclip_cli.jobs.run_notes import Notes
 from longclip_cli.jobs.scored_files import Keys, ScoredFile, find_scored_files
 from longclip_cli.options import InputFormat, Option, check_not_empty
+from longclip_cli.pipeline.image_formats import configure_pillow
 from longclip_cli.reporting.examples import Origin
 from longclip_cli.reporting.report_page import render_page
 from longclip_cli.reporting.report_rows import ReportRows
@@ -97,6 +98,7 @@ def check_page(options: ReportOptions) -> None:
 def read_file(file: ScoredFile, rows: ReportRows) -> None:
     """Add the rows of a scored file. Raises `InputError`, also if none of them holds a result."""
     InputFields(file.scoring)  # raises for keys that are no paths
+    configure_pillow(file.scoring.max_pixels)
     source = open_input(file.path)
     origin = Origin(source.name, file.scoring)
     before, without = rows.counts.rows, rows.rows_without_result

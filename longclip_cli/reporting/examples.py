@@ -64,9 +64,7 @@ def example_of(origin: Origin, row: Row, score: Score, element: int | None) -> E
     """Return one score of a row as an example. `element` is its place if the row has a list of scores."""
     found = replace(NOTHING, origin=origin, number=row.number, element=element)
     if isinstance(score, RowError):
-        message = str(score)
-        error = message if len(message) <= MOST_MESSAGE else f"{message[:MOST_MESSAGE]}…"
-        found = replace(found, error=error)
+        found = replace(found, error=shortened(str(score)))
     else:
         found = replace(found, score=score)
     if isinstance(row.inputs, RowError):
@@ -78,6 +76,11 @@ def example_of(origin: Origin, row: Row, score: Score, element: int | None) -> E
     if isinstance(image, RowError):
         return replace(found, captions=captions)
     return replace(found, captions=captions, image=image, image_name=name_of(image)).kept()
+
+
+def shortened(message: str) -> str:
+    """Return a message, cut if it is longer than any that a run writes."""
+    return message if len(message) <= MOST_MESSAGE else f"{message[:MOST_MESSAGE]}…"
 
 
 def caption_of(text: str) -> Caption:

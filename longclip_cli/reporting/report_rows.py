@@ -8,7 +8,7 @@ from random import Random
 
 from longclip_cli.errors import RowError
 from longclip_cli.reporting.counts import BINS, Counts
-from longclip_cli.reporting.examples import Example, Origin, example_of, scores_of
+from longclip_cli.reporting.examples import Example, Origin, example_of, scores_of, shortened
 from longclip_cli.reporting.samples import Highest, Reservoir
 from longclip_cli.reporting.thumbnails import image_size
 from longclip_cli.reporting.trends import Trend
@@ -78,6 +78,7 @@ class ReportRows:
             self.rows_without_result += 1
             return
         self.counts.add_kept(row, result)
+        self.counts.failures.clear()  # a file may hold any number of made-up ones; here they are limited
         self.has_lists |= isinstance(result, tuple)
         for score, element, image, text in scores_of(row, result):
             if isinstance(score, RowError):
@@ -108,7 +109,7 @@ class ReportRows:
             self.sample.put(sampled(origin, score, text, image))
 
     def _add_failure(self, origin: Origin, row: Row, error: RowError, element: int | None) -> None:
-        label = error.label
+        label = shortened(error.label)
         if label not in self.failures and len(self.failures) >= MOST_REASONS:
             label = OTHER_REASONS
         self.failed_scores[label] += 1

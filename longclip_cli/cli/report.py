@@ -10,7 +10,7 @@ import typer
 
 from longclip_cli.cli.options import GroupedCommand, from_values, with_options
 from longclip_cli.errors import LongCLIPError
-from longclip_cli.jobs.report import ReportOptions, write_report
+from longclip_cli.jobs.report_options import ReportOptions
 from longclip_cli.storage.streams import open_standard_streams
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
@@ -40,6 +40,8 @@ def report(
     longclip-report scored.jsonl -o report.html
     """
     warnings.simplefilter("ignore")
+    from longclip_cli.jobs.report import write_report
+
     try:
         size = write_report(
             from_values(ReportOptions, values, inputs=tuple(inputs), output=output, summaries=tuple(summary or ()))

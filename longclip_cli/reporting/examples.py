@@ -62,11 +62,8 @@ def held_bytes(image: ImageReference | None) -> int:
 
 def example_of(origin: Origin, row: Row, score: Score, element: int | None) -> Example:
     """Return one score of a row as an example. `element` is its place if the row has a list of scores."""
-    found = replace(NOTHING, origin=origin, number=row.number, element=element)
-    if isinstance(score, RowError):
-        found = replace(found, error=shortened(str(score)))
-    else:
-        found = replace(found, score=score)
+    value, error = (None, shortened(str(score))) if isinstance(score, RowError) else (score, "")
+    found = Example(origin, row.number, value, error, element)
     if isinstance(row.inputs, RowError):
         return found
     pairs = row.inputs.pairs
@@ -113,6 +110,3 @@ def scores_of(row: Row, result: Result) -> Iterator[tuple[Score, int | None, Ima
 def whole(value: ImageReference | RowError | None) -> ImageReference | None:
     """Return an image; `None` if it is an error."""
     return None if isinstance(value, RowError) else value
-
-
-NOTHING = Example(Origin("", ScoringOptions()), 0, None)

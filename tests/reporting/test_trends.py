@@ -1,5 +1,7 @@
 """Scores against a quantity."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -39,7 +41,7 @@ def test_ranges_are_few_and_hold_all_scores(values, is_centred):
     ranges = ranges_of(*values, is_centred=is_centred)
     assert len(ranges) <= MOST_RANGES
     assert sum(each.count for each in ranges) == len(values)
-    assert all(first.high == second.low for first, second in zip(ranges, ranges[1:], strict=False))
+    assert all(first.high == second.low for first, second in pairwise(ranges))
     lowest, highest = min(quantity for quantity, _ in values), max(quantity for quantity, _ in values)
     assert ranges[0].low <= lowest * 1.000001
     assert highest <= ranges[-1].high * 1.000001

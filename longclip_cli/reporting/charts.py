@@ -13,6 +13,7 @@ WIDTH, HEIGHT = 1000, 300
 COLUMNS = 100  # of a distribution, about
 STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)  # between ticks, in bins of the score
 MOST_STEPS = 6
+MOST_ABOVE = 2  # times the third highest column, that the highest one is drawn
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,13 @@ class Axis:
 
 @dataclass(frozen=True)
 class Curve:
-    """A distribution as the path of an SVG: its height is the share of scores in each column."""
+    """A distribution as the path of an SVG: its height is the share of scores in each column.
+
+    `is_cut` says that a column is higher than the chart.
+    """
 
     path: str
+    is_cut: bool
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,10 @@ def axis_over(places: Sequence[int]) -> Axis:
 
 
 def curves(axis: Axis, *distributions: Mapping[int, int]) -> list[Curve]:
-    """Return distributions to be drawn over one another: areas are equal, and the highest one fills the height."""
+    """Return distributions to be drawn over one another: areas are equal, and the highest column fills the height.
+
+    One that is much higher than all but one other, such as that of equal scores, is cut, so that others can be seen.
+    """
     size = max(1, ceil((axis.high - axis.low) / COLUMNS))
     columns = range(axis.low, axis.high, size)
     shares = []
@@ -72,8 +80,12 @@ def curves(axis: Axis, *distributions: Mapping[int, int]) -> list[Curve]:
         for place, count in counts.items():
             heights[min((place - axis.low) // size, len(columns) - 1)] += count / total
         shares.append(heights)
-    peak = max((share for heights in shares for share in heights), default=0) or 1
-    return [Curve(outline(axis, columns, [share / peak for share in heights])) for heights in shares]
+    highest = sorted((share for heights in shares for share in heights if share), reverse=True)
+    peak = min(highest[0], MOST_ABOVE * highest[2]) if len(highest) > 2 else max(highest, default=1)
+    return [
+        Curve(outline(axis, columns, [min(1, share / peak) for share in heights]), max(heights) > peak)
+        for heights in shares
+    ]
 
 
 def outline(axis: Axis, columns: range, heights: Sequence[float]) -> str:

@@ -97,6 +97,7 @@ def page_values(rows: ReportRows, about: About) -> dict[str, Any]:
         "axis": axis,
         "own_path": own.path,
         "mismatched_path": others.path if mismatched else "",
+        "is_cut": own.is_cut or others.is_cut,
         "place": place,
         "kept": kept(place, pairs),
         "mismatched_kept": kept(place, mismatched),

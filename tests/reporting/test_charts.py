@@ -40,3 +40,11 @@ def test_columns_stand_side_by_side_and_higher_scores_are_higher():
     assert first.left + first.width == second.left
     assert list(first.tops) == sorted(first.tops, reverse=True)
     assert second.tops == ()
+
+
+def test_a_column_of_equal_scores_is_cut_so_that_others_are_seen():
+    pairs = {place: 10 for place in range(0, 9900, 100)} | {9950: 100_000}
+    (curve,) = curves(axis_over(list(pairs)), pairs)
+    assert curve.is_cut
+    assert f"V{HEIGHT - (HEIGHT - 10) / 2:.1f}H" in curve.path
+    assert not curves(axis_over([1000, 9000]), {1000: 1, 9000: 9})[0].is_cut

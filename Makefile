@@ -2,11 +2,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: test quick check site docs stress demo bench clean
+.PHONY: test test-extras quick check site docs stress demo bench clean
 
 # Run everything that a commit has to pass.
 test: check
 	$(BIN)/pytest -q
+
+# Run the tests with packages of other people that read and write the same files; they are installed first.
+test-extras: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,interop]'
+	$(BIN)/pytest -q tests/extras
 
 # Run the tests that start no process, in about a minute.
 quick: $(INSTALLED)

@@ -33,6 +33,10 @@ class OutputError(LongCLIPError):
     """The output cannot be opened, written or renamed."""
 
 
+class DifferentRunError(OutputError):
+    """What is there was written by a run with other options."""
+
+
 class ReaderGoneError(LongCLIPError):
     """The reader of the output has closed it, as `head` does. No message is printed."""
 
@@ -95,7 +99,16 @@ class Reason(StrEnum):
     NOT_A_STRING = "text: not a string"
     BLANK_TEXT = "text: blank"
     NO_TEXTS = "text: an empty list"
+    TOO_MANY_ELEMENTS = "row: too many texts or images"
     SEVERAL_OF_BOTH = "row: several images and several texts"
+    NO_IMAGE_MEMBER = "image: no member is an image"
+    SEVERAL_IMAGE_MEMBERS = "image: several members are images"
+    SPLIT_SAMPLE = "sample: its key came before"
+    SAMPLE_TOO_LARGE = "sample: too large"
+    DUPLICATE_MEMBER = "sample: two members have one name"
+    NOT_A_FILE = "sample: a member is not a regular file"
+    MEMBER_NOT_UTF8 = "sample: a member is not UTF-8 text"
+    MEMBER_NOT_JSON = "sample: a member is not JSON"
     OUT_OF_MEMORY = "row: out of memory"
     UNEXPECTED = "row: unexpected error"
     NOT_A_NUMBER = "score: the network gave no number; try --precision fp32"

@@ -12,7 +12,7 @@ from longclip_cli.errors import UsageError
 STANDARD_STREAM = "-"
 DEFAULT_MODEL = "BeichenZhang/LongCLIP-L-336px"
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
-InputFormat = Literal["jsonl", "json", "csv", "tsv"]
+InputFormat = Literal["jsonl", "json", "csv", "tsv", "parquet", "webdataset"]
 Reduce = Literal["none", "mean", "min", "max"]
 
 

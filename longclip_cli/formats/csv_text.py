@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from sys import getsizeof
 from typing import BinaryIO, ClassVar, Self
 
@@ -15,6 +15,7 @@ from longclip_cli.formats.dialects import Dialect, split_end
 from longclip_cli.formats.format import Format
 from longclip_cli.formats.inputs import InputFields
 from longclip_cli.formats.json_text import json_string, members
+from longclip_cli.formats.lines import with_end
 from longclip_cli.formats.records import TextRecord, read_records
 from longclip_cli.formats.results import decode_result, result_members, result_of
 from longclip_cli.options import InputFormat, ScoringOptions, error_key
@@ -151,7 +152,7 @@ class SeparatedText(Format):
         for result, row in zip(results, rows, strict=False):
             file.write(self.encode_row(row, options.output_key, result))
 
-    def write_lines(self, file: BinaryIO, lines: Iterator[bytes]) -> None:
+    def write_lines(self, file: BinaryIO, lines: Iterable[bytes]) -> None:
         """Write the header and, from lines that `encode_line` has made, records. Only needed quotes are written."""
         header = self._header
         file.write(self.stream_start())
@@ -186,7 +187,7 @@ class SeparatedText(Format):
         """Write the header and the chosen records. Raises `InputError` and `OSError`."""
         records = (record.content for record in read_records(source, self.dialect) if not record.is_blank)
         file.write(next(records, b""))
-        file.writelines(content for content, is_chosen in zip(records, chosen, strict=False) if is_chosen)
+        file.writelines(with_end(content) for content, is_chosen in zip(records, chosen, strict=False) if is_chosen)
 
     def start_as_read(self) -> bytes:
         """Return the header."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import BinaryIO, ClassVar, Self
 
 from longclip_cli.errors import InputError
@@ -23,6 +23,7 @@ class Format(ABC):
     suffixes: ClassVar[tuple[str, ...]]  # of file names, less that of a compression
     outputs: ClassVar[tuple[InputFormat, ...]]  # formats that its rows can be written in, the default one first
     streams: ClassVar[bool] = False  # whether its rows can be written one by one, as to standard output
+    seeks: ClassVar[bool] = False  # whether files are read in any order, so that a pipe can't be
 
     def for_input(self) -> Self:
         """Return the format as one input has it; an instance that remembers nothing of its input serves all."""
@@ -86,6 +87,6 @@ class Format(ABC):
         """Return what precedes the rows in the input, once the first row is read or there is none."""
         return b""
 
-    def write_lines(self, file: BinaryIO, lines: Iterator[bytes]) -> None:
-        """Write rows in this format, from lines of JSONL. Raises `OSError`."""
+    def write_lines(self, file: BinaryIO, lines: Iterable[bytes]) -> None:
+        """Write a finished file from lines of JSONL, which can be read twice. Raises `OSError`."""
         raise NotImplementedError

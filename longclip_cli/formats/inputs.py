@@ -11,6 +11,7 @@ from longclip_cli.options import ScoringOptions, error_key
 from longclip_cli.rows import ImageReference, RowErrors, RowInputs, image_reference, text_of
 
 Value = TypeVar("Value")
+MOST_ELEMENTS = 4096  # of a list: all of a row are held until it is written
 
 
 class InputFields:
@@ -47,6 +48,8 @@ class InputFields:
                 is_list = True
             else:
                 texts.append(self._text(value, selector.key))
+        if max(len(images), len(texts)) > MOST_ELEMENTS:
+            raise RowError(Reason.TOO_MANY_ELEMENTS, f"{max(len(images), len(texts))}, at most {MOST_ELEMENTS}")
         if len(images) > 1 and len(texts) > 1:
             raise RowError(Reason.SEVERAL_OF_BOTH, f"{len(images)} images, {len(texts)} texts")
         return RowInputs(images, tuple(texts), self._reduce if is_list else None)

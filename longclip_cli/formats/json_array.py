@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, BinaryIO
 
@@ -50,7 +50,7 @@ class JsonArray(Format):
         key = options.output_key
         write_array(file, (encode_record(row.origin, key, result) for row, result in zip(rows, results, strict=False)))
 
-    def write_lines(self, file: BinaryIO, lines: Iterator[bytes]) -> None:
+    def write_lines(self, file: BinaryIO, lines: Iterable[bytes]) -> None:
         """Write an array of lines."""
         write_array(file, (line.rstrip(b"\n") for line in lines))
 

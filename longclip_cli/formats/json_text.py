@@ -32,7 +32,11 @@ def parse_object(content: bytes, number: int, unit: str = "line") -> dict[str, A
     except RecursionError:
         raise RowError.of_line(Reason.NESTED_TOO_DEEPLY, number, "flatten it, or leave it out", unit) from None
     except ValueError as error:
-        where = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
+        where = (
+            f"{error.msg.removesuffix(' at')} at column {error.colno}"
+            if isinstance(error, json.JSONDecodeError)
+            else str(error)
+        )
         raise RowError.of_line(Reason.NOT_JSON, number, where, unit) from None
     if not isinstance(value, dict):
         raise RowError.of_line(Reason.NOT_AN_OBJECT, number, f"it is {JSON_TYPES[type(value)]}", unit)

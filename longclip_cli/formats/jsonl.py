@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, BinaryIO
@@ -11,7 +11,7 @@ from longclip_cli.errors import RowError
 from longclip_cli.formats.format import Format
 from longclip_cli.formats.inputs import InputFields
 from longclip_cli.formats.json_text import json_string, object_of, parse_object, with_members
-from longclip_cli.formats.lines import Line, read_lines
+from longclip_cli.formats.lines import Line, read_lines, with_end
 from longclip_cli.formats.results import result_members, result_of
 from longclip_cli.options import ScoringOptions, error_key
 from longclip_cli.rows import Mark, Result, Row, RowErrors, Rows
@@ -57,7 +57,7 @@ class Jsonl(Format):
         """Return the output line of a row: its input line and its result."""
         return encode_record(row.origin, output_key, result).rstrip(b"\n") + b"\n"
 
-    def write_lines(self, file: BinaryIO, lines: Iterator[bytes]) -> None:
+    def write_lines(self, file: BinaryIO, lines: Iterable[bytes]) -> None:
         """Write lines as they are."""
         file.writelines(lines)
 
@@ -72,7 +72,7 @@ class Jsonl(Format):
     def write_chosen(self, file: BinaryIO, source: Input, chosen: Iterator[bool]) -> None:
         """Write the chosen lines. Raises `InputError` and `OSError`."""
         lines = (line.content for line in read_lines(source) if not line.is_blank)
-        file.writelines(line.rstrip(b"\n") + b"\n" for line, is_chosen in zip(lines, chosen, strict=False) if is_chosen)
+        file.writelines(with_end(line) for line, is_chosen in zip(lines, chosen, strict=False) if is_chosen)
 
 
 def read_line(line: Line, fields: InputFields) -> Row:

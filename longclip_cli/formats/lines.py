@@ -62,6 +62,11 @@ def read_lines(source: Input) -> Iterator[Line]:
             raise InputError(f"{source.name}: unreadable after line {number}: {error}") from error
 
 
+def with_end(content: bytes) -> bytes:
+    """Return a line or record with a line end, which the last one of a file may lack."""
+    return content if content.endswith(b"\n") else content + b"\n"
+
+
 def reject_compressed(source: Input, start: bytes) -> None:
     """Raise `InputError` if an input begins as compressed files do."""
     if tool := compressor(start):

@@ -22,6 +22,8 @@ CONVERSIONS = {
     "a JSON array": "add --input-format json",
     "CSV": "add --input-format csv",
     "TSV": "add --input-format tsv",
+    "a Parquet file": "add --input-format parquet",
+    "a tar file": "add --input-format webdataset",
     "JSON over several lines": "convert it with jq -c .",
 }
 
@@ -32,7 +34,7 @@ def looks_like(content: bytes) -> str:
     for magic, name in MAGIC_NUMBERS.items():
         if content.startswith(magic) or start.startswith(magic):
             return name
-    if content[TAR_MAGIC_OFFSET:].startswith(b"ustar"):
+    if is_tar(content):
         return "a tar file"
     first_line = start.partition(b"\n")[0]
     if b"\0" in first_line:
@@ -45,6 +47,11 @@ def looks_like(content: bytes) -> str:
         if separator in first_line:
             return name
     return "plain text"
+
+
+def is_tar(content: bytes) -> bool:
+    """Return whether a file that begins with `content` is a tar archive. Those of before 1988 are not recognised."""
+    return content[TAR_MAGIC_OFFSET:].startswith(b"ustar")
 
 
 def seems_to_be(content: bytes) -> str:

@@ -35,7 +35,8 @@ def check_output(options: ScoreOptions, part: Part, source: Input) -> None:
             what = "the output" if name == own_name else "the output's file"
             raise UsageError(f"--summary would overwrite {what} {name}; give it another file")
     if summary:
-        check_target("--summary", str(summary), destination(summary), source)
+        is_in_folder = part.place is not None and file_keys(summary.parent) <= file_keys(Path(options.output))
+        check_target("--summary", str(summary), destination(summary), source, may_make_folder=is_in_folder)
 
 
 def check_target(option: str, name: str, target: Path | int, source: Input, *, may_make_folder: bool = False) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Condition
 
-from longclip_cli.errors import LongCLIPError
+from longclip_cli.errors import LongCLIPError, OutputError
 from longclip_cli.jobs.part import OpenPart
 from longclip_cli.jobs.plan import Part
 from longclip_cli.rows import Mark, Rows
@@ -46,6 +46,8 @@ class Inputs:
             opened = self._open_part(part)
         except LongCLIPError as error:
             return FailedPart(part, error)
+        except OSError as error:  # a folder that cannot be looked into, a name that is too long
+            return FailedPart(part, OutputError(f"cannot open {error.filename}: {error.strerror}"))
         with self._changed:
             self._open.append(opened)
             if self._is_closed:  # nobody else will close it

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import BinaryIO
 
-from longclip_cli.errors import InputError, LongCLIPError, OutputError
+from longclip_cli.errors import InputError, LongCLIPError, OutputError, UsageError
 from longclip_cli.formats.detect import FORMATS, detect_format, output_format
 from longclip_cli.formats.format import Format
 from longclip_cli.formats.results import decode_result, encode_result
@@ -57,10 +58,16 @@ class OpenPart:
         self._rows_taken = 0
         self._scoring = scoring
         self._stop = stop
-        # What cannot be read again has to be kept. Its format may not be known yet; JSON is the widest guess.
-        widest = read or FORMATS[scoring.input_format or "json"]
-        written_as = output_format(part.output, widest, is_stream=not output.is_file)
-        self._writes_rows = written_as == "jsonl" or not source.path or not output.is_file
+        # What cannot be read again has to be kept. A pipe's format may not be known yet; JSON is the widest guess.
+        widest = FORMATS[scoring.input_format or "json"] if source.is_live and not read else self.find_format()
+        can_reread = source.path is not None or (not source.is_live and widest.seeks)
+        try:
+            written_as = output_format(part.output, widest, is_stream=not output.is_file)
+        except UsageError as error:
+            if scoring.input_format or not source.is_live:
+                raise
+            raise UsageError(f"{error}; a pipe's format is not known in advance: add --input-format") from None
+        self._writes_rows = written_as == "jsonl" or not can_reread or not output.is_file
         self._streams = False  # whether rows are written in the format of the input, one by one; set by `read`
 
     @cached_property
@@ -146,7 +153,7 @@ class OpenPart:
         return self._write_lines if self._writes_rows else self._write_results
 
     def _write_lines(self, file: BinaryIO) -> None:
-        self.find_format().write_lines(file, self._partial_lines())
+        self.find_format().write_lines(file, Again(self._partial_lines))
 
     def _write_results(self, file: BinaryIO) -> None:
         source = open_input(self.part.input)
@@ -170,6 +177,16 @@ class OpenPart:
             for line in lines:
                 self._stop.check()
                 yield line
+
+
+@dataclass(frozen=True)
+class Again:
+    """Lines that can be iterated over more than once."""
+
+    read: Callable[[], Iterator[bytes]]
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self.read()
 
 
 def blocks(rows: Iterable[bytes]) -> Iterator[bytes]:

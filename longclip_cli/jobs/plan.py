@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
 from longclip_cli.errors import InputError, UsageError
-from longclip_cli.formats.detect import FORMATS, format_of_name
+from longclip_cli.formats.detect import format_of_name, output_name
 from longclip_cli.formats.inputs import InputFields
+from longclip_cli.jobs.check_plan import check_plan, listed
 from longclip_cli.options import STANDARD_STREAM, InputFormat, ScoreOptions
 from longclip_cli.storage.compression import without_compression
-from longclip_cli.storage.files import file_keys
-from longclip_cli.storage.side_files import SIDE_SUFFIXES
-
-SIDE_FOLDER = ".longclip"  # in an output folder: the side files of all outputs there
-MOST_LISTED = 5  # files in a message
+from longclip_cli.storage.side_files import RECORD, SIDE_FOLDER, SIDE_SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -36,10 +32,14 @@ class Part:
 
 @dataclass(frozen=True)
 class Plan:
-    """The parts of a run, in order. `size` is that of all inputs in bytes, `None` if one is a pipe."""
+    """The parts of a run, in order.
+
+    `size` is that of all inputs in bytes, `None` if one is a pipe. `folder` holds the outputs, if it is one.
+    """
 
     parts: tuple[Part, ...]
     size: int | None
+    folder: Path | None
 
     @property
     def is_one(self) -> bool:
@@ -61,22 +61,33 @@ def plan_run(options: ScoreOptions, left_out: tuple[str, ...] = ()) -> Plan:
     Raises `UsageError` for inputs that exclude each other or would have one output, `InputError` for a folder without
     inputs.
     """
+    try:
+        return make_plan(options, left_out)
+    except OSError as error:
+        raise InputError(f"cannot look at {error.filename}: {error.strerror}") from error
+
+
+def make_plan(options: ScoreOptions, left_out: tuple[str, ...]) -> Plan:
+    """Return the parts of a run. Raises what `plan_run` does, and `OSError` for a path that cannot be looked at."""
     InputFields(options.scoring)  # raises for keys that are no paths
     if STANDARD_STREAM in options.inputs and len(options.inputs) > 1:
         raise UsageError("- (standard input) cannot be combined with other inputs")
     found = [file for path in options.inputs for file in inputs_at(path, options, left_out)]
-    check_stream(found, options)
-    parts = [(file.path, *output_of(file, options, is_several=len(found) > 1)) for file in found]
-    check_distinct(parts)
-    sizes = [os.path.getsize(path) if os.path.isfile(path) else None for path, *_ in parts]  # noqa: PTH113, PTH202
+    has_folder = any(path != STANDARD_STREAM and os.path.isdir(path) for path in options.inputs)  # noqa: PTH112
+    is_several = has_folder or len(found) > 1
+    outputs = [(file.path, *output_of(file, options, is_several=is_several)) for file in found]
+    check_plan(outputs, options)
+    sizes = [os.path.getsize(path) if os.path.isfile(path) else None for path, *_ in outputs]  # noqa: PTH113, PTH202
     starts = [0, *accumulate(size or 0 for size in sizes)]
-    return Plan(tuple(map(Part, *zip(*parts, strict=True), starts)), None if None in sizes else starts[-1])
+    folder = Path(options.output) if outputs[0][2] else None
+    return Plan(tuple(map(Part, *zip(*outputs, strict=True), starts)), None if None in sizes else starts[-1], folder)
 
 
 def inputs_at(path: str, options: ScoreOptions, left_out: tuple[str, ...]) -> Iterator[Found]:
     """Yield the input at a path or, if it is a folder, the files of known suffixes in it, sorted by name.
 
-    Hidden files and folders, the tool's own side files, what lies below the output folder and `left_out` are not used.
+    Hidden files and folders, links to folders, what is not a file, the tool's own side files, what lies below the
+    output folder, `left_out` and, if that is this folder, outputs of earlier runs are not used.
     """
     if path == STANDARD_STREAM or not Path(path).is_dir():
         yield Found(path, Path(path).name)
@@ -107,11 +118,20 @@ def names_below(folder: Path, options: ScoreOptions, others: tuple[str, ...]) ->
     """Return the names of the files below a folder, relative to it and sorted."""
     left_out = {os.path.realpath(path) for path in (options.output, options.summary, *others) if path}
     names = []
-    for root, folders, files in os.walk(folder):
+    for root, folders, files in os.walk(folder, onerror=stop_at):
         here = Path(root)
         folders[:] = [name for name in folders if is_wanted(here / name, left_out)]
-        names += [str((here / name).relative_to(folder)) for name in files if is_wanted(here / name, left_out)]
+        wanted = (here / name for name in files if is_wanted(here / name, left_out))
+        names += [str(path.relative_to(folder)) for path in wanted if path.is_file()]
+    side = Path(options.output, SIDE_FOLDER)
+    if os.path.realpath(options.output) == os.path.realpath(folder):
+        names = [name for name in names if not (side / f"{name}{RECORD}").exists()]
     return sorted(names)
+
+
+def stop_at(error: OSError) -> None:
+    """Raise `InputError` for a folder that cannot be read: the files in it would be left out without a word."""
+    raise InputError(f"cannot read {error.filename}: {error.strerror}") from error
 
 
 def is_wanted(path: Path, left_out: set[str]) -> bool:
@@ -120,46 +140,14 @@ def is_wanted(path: Path, left_out: set[str]) -> bool:
     return not is_own and os.path.realpath(path) not in left_out
 
 
-def listed(names: list[str]) -> str:
-    """Return the first of some names."""
-    return ", ".join(names[:MOST_LISTED]) + ", …" * (len(names) > MOST_LISTED)
-
-
 def output_of(file: Found, options: ScoreOptions, *, is_several: bool) -> tuple[str, Path | None]:
     """Return the output of an input, and where its side files are if not beside it."""
     output = options.output
     if output == STANDARD_STREAM:
         return output, None
-    has_folder = any(path != STANDARD_STREAM and Path(path).is_dir() for path in options.inputs)
-    if not (is_several or has_folder or output.endswith(os.sep) or Path(output).is_dir()):
+    if not (is_several or output.endswith(os.sep) or Path(output).is_dir()):
         return output, None
     if file.path == STANDARD_STREAM:
         raise UsageError(f"-o {output} is a folder; give a file for what standard input brings")
-    name = without_compression(file.name)
+    name = output_name(without_compression(file.name))
     return str(Path(output) / name), Path(output) / SIDE_FOLDER / name
-
-
-def check_stream(found: list[Found], options: ScoreOptions) -> None:
-    """Raise `UsageError` if several inputs with headers would become one stream."""
-    if options.output == STANDARD_STREAM and len(found) > 1:
-        for file in found:
-            read = FORMATS[options.scoring.input_format] if options.scoring.input_format else format_of_name(file.name)
-            if read and read.streams and read.name != "jsonl":
-                raise UsageError(
-                    f"{file.path}: {read.name} of several inputs is not written to one stream; give a folder with -o"
-                )
-
-
-def check_distinct(parts: list[tuple[str, str, Path | None]]) -> None:
-    """Raise `UsageError` if two inputs have one output, or if an output is one of several inputs."""
-    outputs = Counter(output for _, output, place in parts if place)
-    if twice := [output for output, count in outputs.items() if count > 1]:
-        inputs = [path for path, output, _ in parts if output == twice[0]]
-        if len(set(inputs)) == 1:
-            raise UsageError(f"{inputs[0]} is given twice")
-        raise UsageError(f"{listed(inputs)} would all be written to {twice[0]}; rename one, or run them one by one")
-    if len(parts) > 1:
-        inputs_by_key = {key: path for path, *_ in parts for key in file_keys(Path(path))}
-        for _, output, place in parts:
-            if place and (key := next((key for key in file_keys(Path(output)) if key in inputs_by_key), None)):
-                raise UsageError(f"-o would overwrite {inputs_by_key[key]}, which is an input")

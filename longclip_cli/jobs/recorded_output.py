@@ -11,7 +11,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Self
 
-from longclip_cli.errors import OutputError
+from longclip_cli.errors import DifferentRunError, OutputError
 from longclip_cli.jobs.run_record import Completion, Prefix, PrefixHash, RunRecord, is_record, read_record, write_record
 from longclip_cli.stopwatch import now
 from longclip_cli.storage.files import output_errors
@@ -101,7 +101,7 @@ class RecordedOutput:
             return None
         was, now = recorded.compared["input"], record.compared["input"]
         if was == now and (differences := recorded.differences(record)):
-            raise OutputError(
+            raise DifferentRunError(
                 f"{self._output.path} is the complete output of a different run: {'; '.join(differences)}. "
                 "To score all rows, remove --resume"
             )
@@ -146,7 +146,8 @@ class RecordedOutput:
             raise OutputError(f"cannot resume {files.partial}: the record of its run, {files.record}, is unreadable")
         self.has_grown = self._follows_input and recorded.has_grown(record)
         if differences := recorded.differences(record, ignored=["input"] if self.has_grown else ()):
-            raise OutputError(
+            kind = DifferentRunError if recorded.differences(record, ignored=["input"]) else OutputError
+            raise kind(
                 f"cannot resume {files.partial}: it is from a different run: {'; '.join(differences)}. "
                 "Use the same input and options. To score all rows, remove --resume"
             )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 
-from longclip_cli.errors import Interrupted, LongCLIPError
+from longclip_cli.errors import Interrupted, LongCLIPError, UsageError
 from longclip_cli.jobs.inputs import FailedPart, Inputs
 from longclip_cli.jobs.model import scored_rows
 from longclip_cli.jobs.open_part import open_part
@@ -20,6 +20,7 @@ from longclip_cli.options import ScoreOptions
 from longclip_cli.reporting.progress import Progress
 from longclip_cli.reporting.summary import Summary
 from longclip_cli.storage.output_file import open_output
+from longclip_cli.storage.output_folder import OutputFolder
 
 
 def score_inputs(options: ScoreOptions, progress: Progress) -> Outcome:
@@ -48,12 +49,13 @@ def open_inputs(run: Run) -> Iterator[Inputs]:
     first = run.plan.parts[0]
     stream = RecordedOutput(open_output(first.output, first.place))
     inputs = Inputs(run.plan.parts, functools.partial(open_part, run, stream=None if stream.is_file else stream))
-    try:
-        yield inputs
-    finally:
-        inputs.close_all()
-        if not stream.is_file:
-            stream.__exit__(None, None, None)
+    with OutputFolder(run.plan.folder) if run.plan.folder else nullcontext():
+        try:
+            yield inputs
+        finally:
+            inputs.close_all()
+            if not stream.is_file:
+                stream.__exit__(None, None, None)
 
 
 def score_run(run: Run, inputs: Inputs, writer: Writer) -> None:
@@ -67,6 +69,8 @@ def score_run(run: Run, inputs: Inputs, writer: Writer) -> None:
                     writer.write(scored)
             run.stop.check()
             writer.complete_ended()
+    except UsageError:  # which may say that the summary would overwrite an input
+        raise
     except BaseException:
         writer.note_unfinished()
         with suppress(LongCLIPError):  # the first error is the one to report

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import BinaryIO
@@ -10,13 +11,15 @@ from typing import BinaryIO
 from longclip_cli.errors import InputError
 from longclip_cli.formats.format import Format
 from longclip_cli.jobs.criteria import Choice, Cut
-from longclip_cli.jobs.plan import Part, plan_run
+from longclip_cli.jobs.plan import Part, Plan, plan_run
 from longclip_cli.jobs.row_scores import RowScores
 from longclip_cli.jobs.scored_part import open_part, score_of
 from longclip_cli.jobs.select_outputs import check_parts, open_selected
 from longclip_cli.jobs.select_pipe import is_pipe, select_from_pipes
 from longclip_cli.jobs.selection import Selection, SelectOptions
 from longclip_cli.options import ScoreOptions
+from longclip_cli.storage.files import output_errors
+from longclip_cli.storage.output_folder import OutputFolder
 from longclip_cli.storage.source import open_input
 
 
@@ -25,13 +28,27 @@ def select_rows(options: SelectOptions) -> Selection:
 
     That takes files. Pipes are read once, and each row is written at once. Raises a `LongCLIPError`.
     """
+    kept, rest = plan_outputs(options)
+    pairs = list(zip_longest(kept.parts, rest.parts if rest else ()))
     with RowScores() as scores:
-        kept, rest = plan_outputs(options)
-        if any(is_pipe(part.input) for part in kept):
-            cut = select_from_pipes(options, kept, rest, scores)
+        if any(is_pipe(part.input) for part in kept.parts):
+            with locked_folders(kept, rest):
+                cut = select_from_pipes(options, pairs, scores)
         else:
-            cut = select_from_files(options, kept, rest, scores)
+            parts = [read_part(options, *pair, scores) for pair in pairs]
+            with locked_folders(kept, rest):
+                cut = write_parts(options, parts, scores)
         return selection_of(options, cut, scores)
+
+
+@contextmanager
+def locked_folders(*plans: Plan | None) -> Iterator[None]:
+    """Make the folders of outputs, and lock them. Raise `OutputError` if another run has locked one."""
+    with ExitStack() as stack:
+        for plan in plans:
+            if plan and plan.folder:
+                stack.enter_context(OutputFolder(plan.folder))
+        yield
 
 
 def selection_of(options: SelectOptions, cut: Cut, scores: RowScores) -> Selection:
@@ -41,15 +58,13 @@ def selection_of(options: SelectOptions, cut: Cut, scores: RowScores) -> Selecti
     return Selection(scores.scored, scores.failed, kept, tied, options.criterion, cut, options.rest is not None)
 
 
-def plan_outputs(options: SelectOptions) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
+def plan_outputs(options: SelectOptions) -> tuple[Plan, Plan | None]:
     """Return all inputs with their outputs, and with those of the rest, if it is wanted. Raises `UsageError`."""
-    outputs = [path for path in (options.output, options.rest) if path is not None]
-    planned = [
-        plan_run(ScoreOptions(options.inputs, path, options.scoring), left_out=tuple(outputs)).parts for path in outputs
-    ]
-    kept, rest = planned[0], planned[1] if len(planned) > 1 else ()
-    inputs = [part.input for part in kept]
-    check_parts(inputs, options.summaries, {"-o": kept, "--rest": rest})
+    paths = tuple(path for path in (options.output, options.rest) if path is not None)
+    kept, *others = (plan_run(ScoreOptions(options.inputs, path, options.scoring), paths) for path in paths)
+    rest = others[0] if others else None
+    inputs = [part.input for part in kept.parts]
+    check_parts(inputs, options.summaries, {"-o": kept.parts, "--rest": rest.parts if rest else ()})
     return kept, rest
 
 
@@ -65,9 +80,8 @@ class ReadPart:
     end: int
 
 
-def select_from_files(options: SelectOptions, kept: tuple[Part, ...], rest: tuple[Part, ...], scores: RowScores) -> Cut:
-    """Read the scores of all inputs, then copy the rows that are kept; return which these are."""
-    parts = [read_part(options, *pair, scores) for pair in zip_longest(kept, rest)]
+def write_parts(options: SelectOptions, parts: list[ReadPart], scores: RowScores) -> Cut:
+    """Copy the rows of all inputs to their outputs; return which rows are kept."""
     cut = options.criterion.cut(scores.counts)
     choice = Choice(cut, cut.ties)
     for part in parts:
@@ -87,11 +101,12 @@ def read_part(options: SelectOptions, kept: Part, rest: Part | None, scores: Row
 def write_part(part: ReadPart, scores: RowScores, choice: Choice) -> Choice:
     """Copy the rows of an input to its outputs; return the choice for the next input."""
     after = choice
-    with open_selected(part.kept) as kept, open_selected(part.rest) as rest:
-        for file, is_kept in ((kept, True), (rest, False)):
-            if file is not None:
+    with open_selected(part.kept, part.rest) as (kept, rest):
+        for output, is_kept in ((kept, True), (rest, False)):
+            if output:
                 after = replace(choice)
-                copy_rows(part, file, chosen(scores.between(part.start, part.end), after, is_kept))
+                with output_errors(output.path):
+                    copy_rows(part, output.file, chosen(scores.between(part.start, part.end), after, is_kept))
     return after
 
 

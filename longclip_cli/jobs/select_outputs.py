@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from io import RawIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -19,7 +20,7 @@ from longclip_cli.storage.compression import COMPRESSORS, compression_of
 from longclip_cli.storage.files import file_keys, output_errors, whole_file
 from longclip_cli.storage.output_file import open_output
 from longclip_cli.storage.side_files import side_files
-from longclip_cli.storage.streams import is_inherited
+from longclip_cli.storage.streams import STDIN, is_inherited
 from longclip_cli.storage.target import Output
 
 if TYPE_CHECKING:
@@ -56,31 +57,57 @@ class StreamWriter(RawIOBase):
             self._output.write(b"".join(held))
 
 
-@contextmanager
-def open_selected(part: Part | None) -> Iterator[BinaryIO | None]:
-    """Yield a file for rows; it gets its name at the end of the `with` block, and is removed on errors.
+@dataclass(frozen=True)
+class Selected:
+    """An output for rows while it is written."""
 
-    Streams are written directly. Without a part there is no file. Raise `OutputError`, also if another run is writing
-    the output.
+    path: str
+    file: BinaryIO
+
+    def write(self, content: bytes) -> None:
+        """Write some bytes. Raise `OutputError`."""
+        with output_errors(self.path):
+            self.file.write(content)
+
+    def flush(self) -> None:
+        """Write what is held. Raise `OutputError`."""
+        with output_errors(self.path):
+            self.file.flush()
+
+
+@contextmanager
+def open_selected(*parts: Part | None) -> Iterator[list[Selected | None]]:
+    """Yield an output for each part. They get their names at the end of the `with` block, and are removed on errors.
+
+    No file gets its name before all are on the disk. Streams are written directly. Raise `OutputError`, also if another
+    run is writing an output.
     """
-    if part is None:
-        yield None
+    with ExitStack() as names, ExitStack() as contents:
+        yield [contents.enter_context(open_content(part, names)) if part else None for part in parts]
+
+
+@contextmanager
+def open_content(part: Part, names: ExitStack) -> Iterator[Selected]:
+    """Yield the output of a part, which is on the disk at the end of the `with` block and gets its name by `names`."""
+    output = names.enter_context(open_output(part.output, part.place))
+    if not output.files:
+        output.begin()
+        stream = StreamWriter(output)
+        yield Selected(part.output, cast(BinaryIO, stream))
+        stream.flush()
         return
-    with open_output(part.output, part.place) as output:
-        if not output.files:
-            output.begin()
-            stream = StreamWriter(output)
-            yield cast(BinaryIO, stream)
-            stream.flush()
-            return
-        with output_errors(part.output), whole_file(output.files.target) as new, new.open("wb") as file:
-            if compression := compression_of(part.output):
-                with closing(COMPRESSORS[compression](file)) as compressed:
-                    yield compressed
-            else:
-                yield file
-            file.flush()
-            os.fsync(file.fileno())
+    with output_errors(part.output):
+        names.enter_context(output_errors(part.output))
+        new = names.enter_context(whole_file(output.files.target))
+        file = names.enter_context(new.open("wb"))
+    compression = compression_of(part.output)
+    compressed = COMPRESSORS[compression](file) if compression else None
+    yield Selected(part.output, compressed or file)
+    with output_errors(part.output):
+        if compressed:
+            compressed.close()
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def check_parts(inputs: Iterable[str], summaries: Iterable[Path], outputs: dict[str, tuple[Part, ...]]) -> None:
@@ -92,8 +119,9 @@ def check_parts(inputs: Iterable[str], summaries: Iterable[Path], outputs: dict[
     for path in summaries:
         taken |= dict.fromkeys(file_keys(path), f"{path}, which --summary names")
     for name in inputs:
-        if name != STANDARD_STREAM:
-            taken |= dict.fromkeys(file_keys(destination(name)), f"{name}, which is an input")
+        is_stdin = name == STANDARD_STREAM
+        shown = "standard input" if is_stdin else name
+        taken |= dict.fromkeys(file_keys(STDIN if is_stdin else destination(name)), f"{shown}, which is an input")
     for option, parts in outputs.items():
         shared: dict[tuple[object, ...], str] = {}
         for part in parts:
@@ -125,6 +153,8 @@ def check_format(option: str, part: Part, read: Format) -> None:
         if not read.streams:
             raise UsageError(f"{part.input}: {read.name} is not written to a stream; give a file with {option}")
         return
+    if read.seeks and (suffix := compression_of(path)):
+        raise UsageError(f"{option} {path}: {read.name} is not compressed as a whole; remove {suffix} from the name")
     named = format_of_name(path)
     if named and named.name != read.name and (named.name, read.name) != ("json", "jsonl"):  # a usual name for it
         raise UsageError(f"{option} {path}: rows keep the format of {part.input}, which is {read.name}")

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-from itertools import zip_longest
 from pathlib import Path
-from typing import BinaryIO
 
 from longclip_cli.errors import UsageError
 from longclip_cli.formats.format import Format
+from longclip_cli.formats.lines import with_end
 from longclip_cli.jobs.criteria import Choice, Cut, Top
 from longclip_cli.jobs.plan import Part
 from longclip_cli.jobs.row_scores import RowScores
 from longclip_cli.jobs.scored_part import open_part, score_of
-from longclip_cli.jobs.select_outputs import open_selected
+from longclip_cli.jobs.select_outputs import Selected, open_selected
 from longclip_cli.jobs.selection import SelectOptions
 from longclip_cli.options import STANDARD_STREAM
 from longclip_cli.storage.streams import descriptor_of
@@ -26,12 +24,12 @@ def is_pipe(path: str) -> bool:
     )
 
 
-def select_from_pipes(options: SelectOptions, kept: tuple[Part, ...], rest: tuple[Part, ...], scores: RowScores) -> Cut:
+def select_from_pipes(options: SelectOptions, pairs: list[tuple[Part, Part | None]], scores: RowScores) -> Cut:
     """Write each row as soon as it is read; return which rows are kept."""
     if isinstance(options.criterion, Top):
         raise UsageError("--top reads its inputs twice; give files, not standard input or a pipe")
     cut = options.criterion.range
-    for pair in zip_longest(kept, rest):
+    for pair in pairs:
         select_from_pipe(options, *pair, Choice(cut, cut.ties), scores)
     return cut
 
@@ -43,27 +41,25 @@ def select_from_pipe(
     source, read = open_part(options, kept_part, rest_part)
     if not read.streams:
         raise UsageError(f"{source.name}: {read.name} is not read from a pipe; give a file")
-    with ExitStack() as stack:
-        kept, rest = (stack.enter_context(open_selected(part)) for part in (kept_part, rest_part))
-        files = [file for file in (kept, rest) if file]
+    with open_selected(kept_part, rest_part) as (kept, rest):
+        outputs = [output for output in (kept, rest) if output]
         has_begun = False
         for row, result in read.read_results(source, options.scoring):
             if not has_begun:
-                write_start(files, read)
+                write_start(outputs, read)
                 has_begun = True
             score = score_of(options, source, read, row, result)
             scores.count(score)
-            if file := kept if choice(score) else rest:
-                content = read.content_of(row)
-                file.write(content if content.endswith(b"\n") else content + b"\n")
+            if output := kept if choice(score) else rest:
+                output.write(with_end(read.content_of(row)))
             if not source.has_arrived():
-                for file in files:
-                    file.flush()
+                for output in outputs:
+                    output.flush()
         if not has_begun:
-            write_start(files, read)
+            write_start(outputs, read)
 
 
-def write_start(files: list[BinaryIO], read: Format) -> None:
+def write_start(outputs: list[Selected], read: Format) -> None:
     """Write what precedes the rows."""
-    for file in files:
-        file.write(read.start_as_read())
+    for output in outputs:
+        output.write(read.start_as_read())

@@ -6,7 +6,14 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from longclip_cli.errors import InputError, LongCLIPError, TooManyFailuresError, WrongInputError
+from longclip_cli.errors import (
+    DifferentRunError,
+    InputError,
+    LongCLIPError,
+    OutputError,
+    TooManyFailuresError,
+    WrongInputError,
+)
 from longclip_cli.jobs.inputs import FailedPart, Inputs
 from longclip_cli.jobs.part import OpenPart
 from longclip_cli.jobs.plan import Part
@@ -134,9 +141,11 @@ class Writer:
         log.error("%s failed: %s", part.input, error)
 
     def _ends_run(self, part: Part, error: LongCLIPError) -> bool:
-        """Return whether an input's error is the run's: if it has no other, or if the command seems to be wrong."""
+        """Return whether an input's error is the run's: if it has no other, or if the next one would fail alike."""
         plan = self._run.plan
-        return plan.is_one or (isinstance(error, WrongInputError) and part is plan.parts[0])
+        # And not of the options, the model or the device.
+        is_of_the_input = isinstance(error, InputError | OutputError) and not isinstance(error, DifferentRunError)
+        return plan.is_one or not is_of_the_input or (isinstance(error, WrongInputError) and part is plan.parts[0])
 
     def note_unfinished(self) -> None:
         """Account for the input that was being written when the run was stopped."""

@@ -20,7 +20,7 @@ from longclip_cli.pipeline.cache import ImageInput, Memory, TextInput
 from longclip_cli.pipeline.data_uris import decode_data_uri
 from longclip_cli.pipeline.image_formats import configure_pillow
 from longclip_cli.pipeline.images import Reserve, check_regular_file, load_image
-from longclip_cli.rows import EncodedImage, ImageReference, Row, RowErrors
+from longclip_cli.rows import EncodedImage, ImageReference, Row, RowErrors, RowInputs
 
 REMEMBERED = 4096  # images, and as many texts: about 5 KB each
 
@@ -58,9 +58,12 @@ class LoadingRow:
     def wait(self) -> LoadedRow:
         """Return the row once all are loaded."""
         images, texts = list(map(settled, self.images)), list(map(settled, self.texts))
-        for alone in (images, texts):
-            if len(alone) == 1 and isinstance(alone[0], RowError):
-                return LoadedRow(self.row, alone[0])
+        is_list = isinstance(self.row.inputs, RowInputs) and self.row.inputs.reduce is not None
+        alone = [*images[: len(images) == 1], *texts[: len(images) > 1 or not is_list]]  # what each pair has
+        if failed := next((part for part in alone if isinstance(part, RowError)), None):
+            return LoadedRow(self.row, failed)
+        if not images:  # all texts have failed
+            return LoadedRow(self.row, tuple(text for text in texts if isinstance(text, RowError)))
         count = max(len(images), len(texts))
         pairs = zip(images * (count // len(images)), texts * (count // len(texts)), strict=True)
         return LoadedRow(self.row, tuple(starmap(pair_of, pairs)))

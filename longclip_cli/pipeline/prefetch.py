@@ -18,6 +18,7 @@ from longclip_cli.rows import Mark, Row, Rows
 from longclip_cli.stopwatch import Stopwatch
 
 SECONDS_TO_NOTICE_STOP = 0.2
+TEXT_BYTES = 8 * 2**10  # of a text that is loaded: its token ids and features
 LOADING_NICENESS = 5
 Arrival: TypeAlias = Future[LoadingRow | LoadedRow]
 
@@ -111,8 +112,9 @@ class Prefetch:
         self._budget.release(sum(self._size(loaded.row) for loaded in rows))
 
     def _size(self, row: Row) -> int:
-        images = 1 if isinstance(row.inputs, RowError) else len(row.inputs.images)
-        return row.size + self._pixel_bytes * images
+        if isinstance(row.inputs, RowError):
+            return row.size
+        return row.size + self._pixel_bytes * len(row.inputs.images) + TEXT_BYTES * len(row.inputs.texts)
 
     def _arrivals(self) -> Iterator[Arrival | Literal[Mark.PAUSE]]:
         """Yield the rows that are being loaded, and `PAUSE` where the next may take long."""

@@ -8,10 +8,16 @@ from collections.abc import Iterable
 from itertools import accumulate
 
 from longclip_cli.errors import Reason, RowError
+from longclip_cli.formats.results import SCORE_DECIMALS
 from longclip_cli.rows import Result, Row, ScoredRow, error_of
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 BINS = 10_000  # of the histogram that percentiles are read from: they are exact to 0.0001
+
+
+def bin_of(score: float) -> int:
+    """Return the bin that a score is in, as it is written: with six decimals."""
+    return round(round(score, SCORE_DECIMALS) * BINS)
 
 
 class Counts:
@@ -48,7 +54,7 @@ class Counts:
         for row in rows:
             self.texts_cut += row.texts_cut
             self.rotations += row.rotations
-            self.mismatched.update(round(score * BINS) for score in row.mismatched)
+            self.mismatched.update(map(bin_of, row.mismatched))
             self._count(row.row, row.result)
 
     def add_kept(self, row: Row, result: Result) -> None:
@@ -84,7 +90,7 @@ class Counts:
             if not isinstance(score, RowError):
                 self.scores += 1
                 self.score_sum += score
-                self.histogram[round(score * BINS)] += 1
+                self.histogram[bin_of(score)] += 1
 
     @property
     def has_no_row(self) -> bool:

@@ -13,6 +13,7 @@ from typing import BinaryIO, cast
 from longclip_cli.errors import InputError, LongCLIPError, OutputError
 
 MAGIC_NUMBERS = {b"\x1f\x8b": "zcat", b"BZh": "bzcat", b"\xfd7zXZ": "xzcat", b"\x28\xb5\x2f\xfd": "zstdcat"}
+ARCHIVES = {".tgz": ".gz", ".tbz2": ".bz2", ".txz": ".xz", ".tzst": ".zst"}  # a tar and its compression in one suffix
 BUFFER_BYTES = 128 * 2**10  # decompressed
 
 
@@ -23,13 +24,14 @@ def compressor(content: bytes) -> str | None:
 
 def without_compression(path: str) -> str:
     """Return a file's name without the suffix of a compression."""
-    return str(Path(path).with_suffix("")) if compression_of(path) else path
+    is_archive = Path(path).suffix.lower() in ARCHIVES
+    return str(Path(path).with_suffix(".tar" if is_archive else "")) if compression_of(path) else path
 
 
 def compression_of(path: str) -> str | None:
     """Return the suffix of a compression that a file's name has, in lower case; `None` if it has none."""
     suffix = Path(path).suffix.lower()
-    return suffix if suffix in DECOMPRESSORS else None
+    return suffix if suffix in DECOMPRESSORS else ARCHIVES.get(suffix)
 
 
 def open_zstd(file: BinaryIO) -> BinaryIO:

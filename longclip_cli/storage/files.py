@@ -11,6 +11,8 @@ from pathlib import Path
 
 from longclip_cli.errors import OutputError, ReaderGoneError
 
+TEMPORARY_FILES = ".longclip-*.new"  # their names
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
@@ -19,7 +21,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     It has a unique name and is created exclusively, so nothing else is overwritten. If `path` is a link, the link is
     replaced and not followed. Raise `OSError`.
     """
-    new = path.with_name(f".longclip-{os.urandom(6).hex()}.new")
+    new = path.with_name(TEMPORARY_FILES.replace("*", os.urandom(6).hex()))
     new.touch(exist_ok=False)
     try:
         yield new

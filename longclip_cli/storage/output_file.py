@@ -115,16 +115,24 @@ class OutputFile(Output):
         `write` gives its content; without it, that is the partial file's.
         """
         if write or self._compression:
-            with output_errors(self.name), self._open_new() as file:
-                if self._compression:
-                    with closing(COMPRESSORS[self._compression](file)) as compressed:
-                        (write or self._copy_partial)(compressed)
-                elif write:
-                    write(file)
-                file.flush()
-                os.fsync(file.fileno())
+            try:
+                with output_errors(self.name), self._open_new() as file:
+                    self._write_new(file, write or self._copy_partial)
+            except BaseException:
+                with suppress(OSError):  # on a full disk its space is needed
+                    self.files.new.unlink()
+                raise
             self._finished = self.files.new
         return self._finished
+
+    def _write_new(self, file: BinaryIO, write: WriteFile) -> None:
+        if self._compression:
+            with closing(COMPRESSORS[self._compression](file)) as compressed:
+                write(compressed)
+        else:
+            write(file)
+        file.flush()
+        os.fsync(file.fileno())
 
     def _open_new(self) -> BinaryIO:
         """Open a new file in place of one that a killed run has left, which may share its content with another."""

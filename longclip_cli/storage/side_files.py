@@ -12,6 +12,7 @@ from longclip_cli.options import STANDARD_STREAM
 from longclip_cli.storage.files import is_regular, output_errors
 from longclip_cli.storage.streams import named_descriptor
 
+SIDE_FOLDER = ".longclip"  # in a folder of outputs: the side files of all outputs there
 PARTIAL, NEW, LOCK, RECORD = SIDE_SUFFIXES = (".partial", ".partial.new", ".partial.lock", ".run.json")
 
 
@@ -53,11 +54,18 @@ class SideFiles:
         return iter((self.partial, self.new, self.lock, self.record))
 
     def make_folders(self) -> None:
-        """Make the folders that the output and these files are in, if the output is one of several in a folder."""
-        if self.place:
-            for path in (self.target, self.place):
-                with output_errors(str(path.parent)):
-                    path.parent.mkdir(parents=True, exist_ok=True)
+        """Make the folders that the output and these files are in, if the output is one of several in a folder.
+
+        Raise `OutputError` if they are on two file systems, since no file can be renamed from one to the other.
+        """
+        if not self.place:
+            return
+        folders = (self.target.parent, self.place.parent)
+        with output_errors(str(self.target.parent)):
+            for folder in folders:
+                folder.mkdir(parents=True, exist_ok=True)
+            if len({folder.stat().st_dev for folder in folders}) > 1:
+                raise OutputError(f"cannot write {self.target}: {self.place.parent} is on another file system")
 
     def check_lock(self) -> None:
         """Raise `OutputError` if the lock's path holds something other than a lock."""

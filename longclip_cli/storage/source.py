@@ -9,12 +9,11 @@ import stat
 import zlib
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import BinaryIO
 
 from longclip_cli.errors import InputError
 from longclip_cli.options import STANDARD_STREAM
-from longclip_cli.storage.compression import DECOMPRESSORS
+from longclip_cli.storage.compression import DECOMPRESSORS, compression_of
 from longclip_cli.storage.streams import STDIN, descriptor_of, is_inherited
 
 PEEKED = 4096  # bytes to look at, if so many have arrived
@@ -45,10 +44,13 @@ class Input:
     def peek(self) -> bytes:
         """Return the first bytes that will be read, at least one unless the input is empty; may wait for them.
 
-        Raise `InputError` if they cannot be read or decompressed.
+        Blanks that arrive alone from a pipe are dropped. Raise `InputError` if they cannot be read or decompressed.
         """
         try:
             content: bytes = self.stream.peek(PEEKED)  # type: ignore[attr-defined]  # each kind of stream has it
+            while self.is_live and content and content.isspace():
+                self.stream.read(len(content))
+                content = self.stream.peek(PEEKED)  # type: ignore[attr-defined]
         except UNREADABLE as error:
             raise InputError(f"{self.name}: unreadable from the start: {error}") from error
         return content
@@ -65,7 +67,7 @@ def open_input(path: str) -> Input:
     descriptor = STDIN if is_stdin else descriptor_of(path)
     if descriptor is not None and not is_inherited(descriptor):
         raise InputError(f"cannot read {name}: it is closed; give a file as INPUT")
-    decompress = None if is_stdin else DECOMPRESSORS.get(Path(path).suffix.lower())
+    decompress = None if is_stdin else DECOMPRESSORS.get(compression_of(path) or "")
     try:
         # Not sys.stdin: when the interpreter exits it takes the lock of sys.stdin, and a thread that waits for a
         # line would hold it.

@@ -103,6 +103,13 @@ def test_an_array_from_a_pipe_becomes_an_array_again(tiny_checkpoint, tmp_path):
     assert len(parse_jsonl(out.read_bytes())) == 1
 
 
+def test_an_array_to_an_open_descriptor_is_written_row_by_row(tiny_checkpoint, tmp_path):
+    (tmp_path / "in.json").write_text(json.dumps([ROW, ROW | {"id": 1}], indent=1))
+    run = longclip_score(tmp_path / "in.json", "-o", "/dev/stdout", "-q", "-m", tiny_checkpoint)
+    assert run.returncode == 0
+    assert [row["image_path"] for row in parse_jsonl(run.stdout)] == [ROW["image_path"]] * 2
+
+
 def test_an_input_that_changes_while_it_is_scored_gives_no_output(tiny_checkpoint, tmp_path):
     """The scores of an array are put into it at the end: they must not go into another one."""
     source, out = tmp_path / "in.json", tmp_path / "out.json"

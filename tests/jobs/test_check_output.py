@@ -64,6 +64,13 @@ def test_the_command_refuses_such_a_summary(folder):
         assert b"--summary would overwrite the output" in run.stderr
 
 
+def test_a_refused_summary_is_not_written_over_the_input(folder):
+    before = (folder / "in.jsonl").read_bytes()
+    run = longclip_score("in.jsonl", "-m", "missing.pt", "-o", "o.jsonl", "--summary", "in.jsonl")
+    assert run.returncode == 2
+    assert (folder / "in.jsonl").read_bytes() == before
+
+
 @pytest.mark.parametrize("suffix", SIDE_FILES)
 def test_an_input_with_a_side_file_s_name_is_refused_and_stays(folder, suffix):
     (folder / f"d.jsonl{suffix}").write_text(jsonl(MISSING))

@@ -101,6 +101,24 @@ def test_a_later_input_whose_rows_all_fail_is_a_failed_input(tiny_checkpoint, tm
     assert len(read(out / "c.jsonl")) == 300
 
 
+def test_an_error_of_the_model_ends_the_run_once(tmp_path):
+    for name in "ab":
+        (tmp_path / f"{name}.jsonl").write_text(jsonl(ROW))
+    run = longclip_score(tmp_path / "a.jsonl", tmp_path / "b.jsonl", "-o", tmp_path / "out", "-m", "missing.pt")
+    assert run.returncode == 1
+    assert run.stderr.count(b"no such checkpoint") == 1
+
+
+def test_the_summary_may_be_in_an_output_folder_to_be_made(tmp_path, tiny_checkpoint):
+    for name in "ab":
+        (tmp_path / f"{name}.jsonl").write_text(jsonl(ROW))
+    out = tmp_path / "out"
+    inputs = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+    run = longclip_score(*inputs, "-o", out, "-m", tiny_checkpoint, "--summary", out / "summary.json")
+    assert run.returncode == 0
+    assert json.loads((out / "summary.json").read_text())["complete"]
+
+
 def test_max_errors_counts_over_all_inputs(tiny_checkpoint, tmp_path):
     for name in "abc":
         (tmp_path / f"{name}.jsonl").write_text(jsonl(ROW, MISSING, MISSING))

@@ -1,5 +1,6 @@
 """Which files a run reads, and where their outputs go."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -136,3 +137,26 @@ def test_the_size_of_all_inputs_is_known_unless_one_is_a_pipe(data):
 def test_a_key_that_is_no_path_is_wrong_usage(data):
     with pytest.raises(UsageError, match=r"--text-key '\.a\['"):
         parts("data", text_key=(".a[",))
+
+
+def test_a_summary_that_is_one_of_several_files_is_refused(data):
+    (data.parent / "one.jsonl").write_text("{}\n")
+    for summary in ("data/b.jsonl", "out/b.jsonl", "data/../one.jsonl"):
+        with pytest.raises(UsageError, match=r"--summary would overwrite the (in|out)put"):
+            parts("one.jsonl", "data/b.jsonl", summary=Path(summary))
+    with pytest.raises(UsageError, match=r"--summary would overwrite the output out/one\.jsonl"):
+        parts("one.jsonl", output="out/", summary=Path("out/one.jsonl"))
+
+
+def test_a_folder_that_cannot_be_read_is_an_error(data, monkeypatch):
+    """Permissions do not stop the administrator, who may run the tests."""
+    scan = os.scandir
+
+    def refuse(path):
+        if str(path) == "data/sub":
+            raise PermissionError(13, "Permission denied", "data/sub")
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(InputError, match="cannot read data/sub: Permission denied"):
+        parts("data")

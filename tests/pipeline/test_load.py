@@ -140,3 +140,9 @@ def test_a_resource_that_every_row_needs_ends_the_run(monkeypatch):
     monkeypatch.setattr("longclip_cli.pipeline.load.load_image", fail)
     with pytest.raises(ResourceError):
         outcome(loader(), row("astronaut.png", "A cat"))
+
+
+def test_a_row_whose_texts_all_fail_has_an_error_for_each():
+    blank = RowError(Reason.BLANK_TEXT)
+    loaded = loader()(Row(1, RowInputs(("astronaut.png",), (blank, blank), "none")))
+    assert loaded.pairs == (blank, blank)

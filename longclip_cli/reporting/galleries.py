@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from longclip_cli.reporting.counts import BINS
-from longclip_cli.reporting.examples import Caption, Example
+from longclip_cli.reporting.examples import Caption, Example, shortened
 from longclip_cli.reporting.report_rows import GALLERY, MICRO, ReportRows
 from longclip_cli.reporting.thumbnails import thumbnail
 from longclip_cli.reporting.token_marks import MarkedText, mark_tokens
@@ -30,6 +30,11 @@ class Card:
     picture: str
 
     @property
+    def file(self) -> str:
+        """The name of the file that the row is in."""
+        return shortened(self.example.origin.file)
+
+    @property
     def place(self) -> int:
         """The bin of the score that it has reached."""
         return round((self.example.score or 0) * 1_000_000) // MICRO
@@ -45,8 +50,8 @@ class Gallery:
     cards: list[Card]
 
 
-def galleries(rows: ReportRows, place: int) -> list[Gallery]:
-    """Return the galleries; `place` is the bin of the threshold."""
+def galleries(rows: ReportRows, place: int, most: int) -> list[Gallery]:
+    """Return the galleries; `place` is the bin of the threshold, and `most` how many characters of a text are shown."""
     examples = rows.examples
     chosen = (
         ("best", "Best", "The highest scores.", rows.best.items),
@@ -56,7 +61,7 @@ def galleries(rows: ReportRows, place: int) -> list[Gallery]:
         ("range", "Over the whole range", "At equal distances between the lowest and the highest score.",
          spread(examples, GALLERY)),
     )  # fmt: skip
-    return [Gallery(name, title, note, cards_of(items)) for name, title, note, items in chosen if items]
+    return [Gallery(name, title, note, cards_of(items, most)) for name, title, note, items in chosen if items]
 
 
 def around(examples: Sequence[Example], threshold: float) -> list[Example]:
@@ -82,16 +87,17 @@ def spread(examples: Sequence[Example], count: int) -> list[Example]:
     return [examples[index] for index in sorted(found, reverse=True)]
 
 
-def cards_of(examples: Sequence[Example], *, with_picture: bool = True) -> list[Card]:
-    """Return examples as they are shown."""
+def cards_of(examples: Sequence[Example], most: int, *, with_picture: bool = True) -> list[Card]:
+    """Return examples as they are shown, with at most so many characters of each text."""
     return [
-        Card(each, tuple(map(text_of, each.captions)), picture_of(each) if with_picture else "") for each in examples
+        Card(each, tuple(text_of(caption, most) for caption in each.captions), picture_of(each) if with_picture else "")
+        for each in examples
     ]
 
 
-def text_of(caption: Caption) -> Text:
-    """Return a caption as it is shown."""
-    return Text(mark_tokens(caption.text), caption.dropped)
+def text_of(caption: Caption, most: int) -> Text:
+    """Return a caption as it is shown, at most so many characters of it."""
+    return Text(mark_tokens(caption.text[:most]), caption.dropped + max(0, len(caption.text) - most))
 
 
 def picture_of(example: Example) -> str:

@@ -9,19 +9,35 @@ from typing import Any
 
 from longclip_cli.errors import LongCLIPError
 from longclip_cli.reporting.about import About
+from longclip_cli.reporting.examples import MOST_CHARACTERS
 from longclip_cli.reporting.report_rows import ReportRows
 from longclip_cli.reporting.report_values import page_values
 from longclip_cli.version import __version__
 
+MOST_BYTES = 2_000_000
+CHARACTERS = (MOST_CHARACTERS, 1000, 300, 100)  # of a text, in turn, until the page is small enough
 NOTHING = "\N{EN DASH}"  # in place of a share of nothing
 
 
 def render_page(rows: ReportRows, about: About) -> bytes:
-    """Return the page in UTF-8. Raises `LongCLIPError` if the package that renders it is not installed."""
+    """Return the page in UTF-8, below `MOST_BYTES`; if need be, texts are shortened.
+
+    Raises `LongCLIPError` if the package that renders it is not installed.
+    """
+    page = b""
+    for most in CHARACTERS:
+        page = render(rows, about, most)
+        if len(page) < MOST_BYTES:
+            break
+    return page
+
+
+def render(rows: ReportRows, about: About, most: int) -> bytes:
+    """Return the page with at most so many characters of each text."""
     script, style = (part(name) for name in ("report.js", "report.css"))
     template = environment().get_template("report.html")
     page: str = template.render(
-        page_values(rows, about), script=script, style=style, policy=policy(script, style), version=__version__
+        page_values(rows, about, most), script=script, style=style, policy=policy(script, style), version=__version__
     )
     return page.encode("utf-8", "backslashreplace")
 

@@ -22,7 +22,7 @@ PER_GROUP = 6
 MOST_SAMPLED = 4_096  # characters of a text, and of a path
 SAMPLED = 5_000  # rows whose images and tokens are looked at
 EXAMPLES_PER_REASON = 3
-MOST_REASONS = 100
+MOST_REASONS = 60
 OTHER_REASONS = "other reasons"
 
 

@@ -23,6 +23,8 @@ from longclip_cli.reporting.token_marks import CLIP_LENGTH, CONTEXT_LENGTH, SPEC
 from longclip_cli.reporting.trends import Trend
 
 TOP_SHARES = (0.5, 0.3, 0.1)
+MOST_OF_FAILED = 300  # characters of the text of a row that has failed
+MOST_INPUTS = 20  # in a command; more are not named
 FEW = 10  # scores: percentiles of fewer mean little
 
 
@@ -78,8 +80,8 @@ class Lengths:
     past_context: int
 
 
-def page_values(rows: ReportRows, about: About) -> dict[str, Any]:
-    """Return all that the template shows."""
+def page_values(rows: ReportRows, about: About, most: int) -> dict[str, Any]:
+    """Return all that the template shows, with at most so many characters of each text."""
     pairs, mismatched = rows.places, about.mismatched
     place = first_threshold(pairs, mismatched)
     axis = axis_over([*pairs, *mismatched])
@@ -108,8 +110,8 @@ def page_values(rows: ReportRows, about: About) -> dict[str, Any]:
         "histograms": json.dumps({"bins": BINS, "pairs": sparse(pairs), "mismatched": sparse(mismatched)}),
         "trends": trend_charts(rows),
         "lengths": lengths(rows),
-        "failures": failures(rows),
-        "galleries": galleries(rows, place),
+        "failures": failures(rows, min(most, MOST_OF_FAILED)),
+        "galleries": galleries(rows, place, most),
         "few": FEW,
         "clip_length": CLIP_LENGTH,
         "context_length": CONTEXT_LENGTH,
@@ -162,7 +164,11 @@ def select_command(about: About) -> tuple[str, str]:
     target = f"kept{''.join(PurePath(only).suffixes[-2:])}" if only else "kept/"
     key = [] if about.output_key == DEFAULT_KEY else ["--output-key", about.output_key]
     reduce = ["--reduce", "mean"] if about.has_lists else []
-    return f"{shlex.join(['longclip-select', *about.inputs, *key, *reduce])} --min", f"-o {shlex.quote(target)}"
+    inputs = shlex.join(about.inputs) if len(about.inputs) <= MOST_INPUTS else "SCORED..."
+    return (
+        f"{' '.join(['longclip-select', inputs, shlex.join([*key, *reduce])]).rstrip()} --min",
+        f"-o {shlex.quote(target)}",
+    )
 
 
 def trend_charts(rows: ReportRows) -> list[TrendChart]:
@@ -196,11 +202,12 @@ def lengths(rows: ReportRows) -> Lengths:
     )
 
 
-def failures(rows: ReportRows) -> list[Failure]:
+def failures(rows: ReportRows, most: int) -> list[Failure]:
     """Return why rows have failed, the most frequent reason first and `OTHER_REASONS` last."""
     ordered = sorted(rows.failed_scores.items(), key=lambda item: (item[0] == OTHER_REASONS, -item[1], item[0]))
     return [
-        Failure(label, count, cards_of(sorted_examples(rows, label), with_picture=False)) for label, count in ordered
+        Failure(label, count, cards_of(sorted_examples(rows, label), most, with_picture=False))
+        for label, count in ordered
     ]
 
 

@@ -1,12 +1,15 @@
 """The report of files that the command has scored."""
 
 import gzip
+import io
 import json
 import re
 import shutil
+import tarfile
+from pathlib import Path
 
 import pytest
-from helpers import EXAMPLES, ROW, jsonl, longclip_score
+from helpers import EXAMPLES, ROW, jsonl, longclip_score, parquet
 
 from longclip_cli.errors import InputError, OutputError, UsageError
 from longclip_cli.jobs.report import write_report
@@ -92,6 +95,34 @@ def test_all_formats_that_are_written_are_read(tmp_path, name, content):
     assert "0.7500" in page
     assert "A cat" in page
     assert page.count("data:image/webp") == 4  # in each gallery
+
+
+def test_parquet_is_read_with_the_images_in_it(tmp_path):
+    image = Path(ROW["image_path"]).read_bytes()
+    page = page_of(tmp_path, parquet([SCORED | {"image_path": image, "clip_score_error": None}]), "a.parquet")
+    assert "A cat" in page
+    assert page.count("data:image/webp") == 4
+
+
+@pytest.mark.parametrize("output", ["out.jsonl", "out.parquet"])
+def test_samples_of_an_archive_show_their_text(tmp_path, output):
+    with tarfile.open(tmp_path / "in.tar", "w") as archive:
+        for name, content in (("one.png", Path(ROW["image_path"]).read_bytes()), ("one.txt", b"A cat in a tar")):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    run = longclip_score("in.tar", "-m", "demo", "-o", output, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    page = report(tmp_path, tmp_path / output)
+    assert "A cat in a tar" in page
+    assert '<bdi class="file">one</bdi>' in page
+    assert "the image cannot be read here" in page
+
+
+def test_a_file_that_is_given_twice_is_an_error(tmp_path):
+    (tmp_path / "a.jsonl").write_text(jsonl(SCORED))
+    with pytest.raises(UsageError, match="is given twice"):
+        report(tmp_path, tmp_path / "a.jsonl", tmp_path / "a.jsonl")
 
 
 def test_an_image_that_cannot_be_read_leaves_its_text(tmp_path):

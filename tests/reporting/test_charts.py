@@ -43,7 +43,7 @@ def test_columns_stand_side_by_side_and_higher_scores_are_higher():
 
 
 def test_a_column_of_equal_scores_is_cut_so_that_others_are_seen():
-    pairs = {place: 10 for place in range(0, 9900, 100)} | {9950: 100_000}
+    pairs = dict.fromkeys(range(0, 9900, 100), 10) | {9950: 100_000}
     (curve,) = curves(axis_over(list(pairs)), pairs)
     assert curve.is_cut
     assert f"V{HEIGHT - (HEIGHT - 10) / 2:.1f}H" in curve.path

@@ -123,6 +123,9 @@ def test_the_page_stays_below_two_megabytes():
         rows.add(origin, Row(number, RowInputs((image,), ("'<&" * 2000,))), score)
     for reason in Reason:
         rows.add(origin, Row(1, RowInputs((image,), ("'<&" * 2000,))), RowError(reason, "<" * 1000))
+    for number in range(200):
+        error = RowError.from_message(f"{Reason.NO_TEXT_FIELD} '{number}' {'<' * 1000}")
+        rows.add(origin, Row(1, RowInputs((image,), ("'<&" * 2000,))), error)
     about = replace(ABOUT, mismatched=Counter(dict.fromkeys(range(10001), 1000000)))
     assert len(render_page(rows, about)) < 2_000_000
 

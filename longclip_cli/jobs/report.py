@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from longclip_cli.errors import InputError, OutputError, UsageError
 from longclip_cli.formats.detect import detect_format
 from longclip_cli.formats.inputs import InputFields
 from longclip_cli.jobs.check_output import destination
 from longclip_cli.jobs.report_options import ReportOptions
-from longclip_cli.jobs.run_notes import Notes
+from longclip_cli.jobs.run_notes import Notes, read_summaries
 from longclip_cli.jobs.scored_files import ScoredFile, find_scored_files
 from longclip_cli.options import STANDARD_STREAM
 from longclip_cli.pipeline.image_formats import configure_pillow
@@ -22,19 +24,21 @@ from longclip_cli.storage.source import open_input
 from longclip_cli.storage.target import Output
 
 
-def write_report(options: ReportOptions) -> int:
+def write_report(options: ReportOptions, summary: Mapping[str, Any] | None = None) -> int:
     """Write the report of scored files, and return the size of the page in bytes.
 
-    Raises `LongCLIPError` if a file can't be read, holds no result of a run, or is the page itself.
+    `summary` is that of the run that has just written them, if its counts are of all their rows. Raises
+    `LongCLIPError` if a file can't be read, holds no result of a run, or is the page itself.
     """
     check_page(options)
-    rows, notes = ReportRows(), Notes(options.summaries)
+    rows = ReportRows()
+    notes = Notes([summary] if summary else read_summaries(options.summaries))
     for file in find_scored_files(options.inputs, options.output, options.input_format, options.keys):
         if file.path != STANDARD_STREAM and is_page(options, Path(file.path)):
             raise UsageError(f"-o would overwrite {file.path}, which is an input")
         read_file(file, rows)
         notes.add(file)
-    page = render_page(rows, notes.about(options.inputs, rows))
+    page = render_page(rows, notes.about(options.named or options.inputs, rows))
     write_page(options.output, page)
     return len(page)
 

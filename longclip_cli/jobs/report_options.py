@@ -14,7 +14,10 @@ FROM_RECORD = {"show_default": "from the run record"}
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """The options of `longclip-report`; `None` leaves them to the run record. Raises `UsageError` for empty names."""
+    """The options of `longclip-report`; `None` leaves them to the run record. Raises `UsageError` for empty names.
+
+    `named` is what commands on the page name in place of the inputs.
+    """
 
     inputs: tuple[str, ...]
     output: str
@@ -38,6 +41,8 @@ class ReportOptions:
             FROM_RECORD | {"exists": True, "file_okay": False},
         ),
     ] = None
+
+    named: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for value in self.inputs:

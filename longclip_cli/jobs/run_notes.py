@@ -13,7 +13,7 @@ from longclip_cli.jobs.scored_files import ScoredFile
 from longclip_cli.reporting.about import About, RunFacts
 from longclip_cli.reporting.counts import BINS
 from longclip_cli.reporting.report_rows import ReportRows
-from longclip_cli.reporting.summary_file import read_histograms
+from longclip_cli.reporting.summary_file import read_histograms, sparse
 
 MOST_FILES = 20
 MOST_RUNS = 10
@@ -22,20 +22,17 @@ UNKNOWN = "unknown"
 
 
 class Notes:
-    """Gathers the notes on scored files. Summaries take the place of records. Raises `InputError` for what is none."""
+    """Gathers the notes on scored files. Summaries take the place of records."""
 
-    def __init__(self, summaries: Sequence[Path]) -> None:
+    def __init__(self, summaries: Sequence[Mapping[str, Any]]) -> None:
         self._has_summary = bool(summaries)
         self._files: list[str] = []
         self._count = 0
         self._output_keys: set[str] = set()
-        self._runs: dict[RunFacts, None] = {}
-        _, self._mismatched = read_histograms(summaries)
-        found = [json.loads(path.read_bytes()) for path in summaries]
-        self._texts_cut = total(found, "texts_cut")
-        self._rotations = total(found, "rotations_not_applied")
-        for summary in found[:MOST_RUNS]:
-            self._runs[facts_of_summary(summary)] = None
+        self._runs = dict.fromkeys(facts_of_summary(summary) for summary in summaries[:MOST_RUNS])
+        self._mismatched = sum((sparse(each["mismatched"]["histogram"]) for each in summaries), Counter[int]())
+        self._texts_cut = total(summaries, "texts_cut")
+        self._rotations = total(summaries, "rotations_not_applied")
 
     def add(self, file: ScoredFile) -> None:
         """Take what is known of a file."""
@@ -61,6 +58,12 @@ class Notes:
             texts_cut=self._texts_cut,
             rotations=self._rotations,
         )
+
+
+def read_summaries(paths: Sequence[Path]) -> list[dict[str, Any]]:
+    """Return the summaries that runs have written. Raises `InputError` for a file that is none."""
+    read_histograms(paths)  # raises
+    return [json.loads(path.read_bytes()) for path in paths]
 
 
 def total(summaries: Sequence[Mapping[str, Any]], name: str) -> int | None:

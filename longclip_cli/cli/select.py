@@ -6,7 +6,7 @@ import logging
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -15,7 +15,7 @@ from longclip_cli.jobs.criteria import Criterion, range_of, range_without, top_o
 from longclip_cli.jobs.select import select_rows
 from longclip_cli.jobs.selection import SelectOptions
 from longclip_cli.jobs.signals import stop_on_signals
-from longclip_cli.options import STANDARD_STREAM, InputFormat, Reduce
+from longclip_cli.options import STANDARD_STREAM
 from longclip_cli.reporting.messages import MessageHandler, Speaker, complain
 from longclip_cli.storage.streams import open_standard_streams
 from longclip_cli.version import __version__
@@ -43,7 +43,7 @@ def select(
     ] = STANDARD_STREAM,
     rest: Annotated[
         str | None,
-        typer.Option(metavar="REST", show_default="none", help="All other rows: a file, or a folder."),
+        typer.Option(metavar="REST", show_default=False, help="All other rows: a file, or a folder."),
     ] = None,
     least: Annotated[
         float | None, typer.Option("--min", metavar="S", help="Keep scores of S or more.", show_default=False)
@@ -60,12 +60,16 @@ def select(
     ] = None,
     summary: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="Summary of a run, for --mismatched; repeatable.", show_default=False),
+        typer.Option(metavar="FILE", help="Summary of the run, for --mismatched; repeatable.", show_default=False),
     ] = None,
-    reduce: Annotated[Reduce, typer.Option(help="What becomes of several scores in a row.")] = "none",
+    reduce: Annotated[
+        Literal["mean", "min", "max"] | None,
+        typer.Option(help="What counts of several scores in a row.", show_default=False),
+    ] = None,
     output_key: Annotated[str, typer.Option(metavar="KEY", help="Field that holds the score.")] = "clip_score",
     input_format: Annotated[
-        InputFormat | None, typer.Option(show_default="by suffix, then by content", help="Format of the inputs.")
+        Literal["jsonl", "json", "csv", "tsv", "parquet"] | None,
+        typer.Option(show_default="by suffix, then by content", help="Format of the inputs."),
     ] = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
     _version: Annotated[
@@ -74,8 +78,8 @@ def select(
 ) -> None:
     """Choose rows of scored files by their score.
 
-    Rows keep their bytes, their order and their format. Give one of --min, --max, --top and --mismatched, or
-    --min and --max together. Bounds are included. Rows without a score go to the rest.
+    Give --min, --max or both of them, or --top, or --mismatched. Bounds are included. Rows without a score
+    go to the rest. Rows keep their bytes, their order and their format.
 
     \b
     longclip-select scored.jsonl --top 30% -o kept.jsonl --rest rest.jsonl

@@ -55,20 +55,27 @@ def write_chosen(file: BinaryIO, read: ParquetFile, chosen: Iterator[bool]) -> N
 
 def chosen_parts(read: ParquetFile, chosen: Iterator[bool]) -> Iterator[list[Any]]:
     """Yield the chosen rows of each row group as record batches; those of a large one in parts."""
-    import pyarrow
-
     for group in range(len(read.row_groups)):
         batches: list[Any] = []
         size = 0
         for batch in read.batches(group, None, BATCH_BYTES, MOST_BATCH_ROWS):
-            are_chosen = list(islice(chosen, len(batch)))
-            are_chosen += [False] * (len(batch) - len(are_chosen))
-            if any(are_chosen):
-                part = batch.filter(pyarrow.array(are_chosen))
-                if batches and size + part.nbytes > ROW_GROUP_BYTES:
-                    yield batches
-                    batches, size = [], 0
-                batches.append(part)
-                size += part.nbytes
+            places = [place for place, is_chosen in enumerate(islice(chosen, len(batch))) if is_chosen]
+            added = batch.nbytes * len(places) // len(batch)
+            if batches and size + added > ROW_GROUP_BYTES:
+                yield batches
+                batches, size = [], 0
+            if places:
+                batches.append(rows_at(batch, places))
+                size += added
         if batches:
             yield batches
+
+
+def rows_at(batch: Any, places: list[int]) -> Any:
+    """Return these rows of a record batch."""
+    import pyarrow
+
+    try:
+        return batch.take(pyarrow.array(places))
+    except pyarrow.ArrowNotImplementedError:  # as of strings that are views, which polars writes
+        return pyarrow.concat_batches([batch.slice(place, 1) for place in places])

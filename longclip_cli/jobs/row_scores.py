@@ -14,6 +14,7 @@ from longclip_cli.storage.files import output_errors
 FAILED = -1  # in place of the score of a row that has none
 BLOCK_ROWS = 2**16
 TYPE = "i"
+PLACE = f"a temporary file in {tempfile.gettempdir()} (see TMPDIR)"
 
 
 class RowScores:
@@ -23,7 +24,7 @@ class RowScores:
         self.counts = empty_counts()
         self.failed = 0
         self.rows = 0
-        with output_errors("a temporary file"):
+        with output_errors(PLACE):
             self._file = tempfile.TemporaryFile()  # noqa: SIM115  (closed by `__exit__`)
         self._block = array(TYPE)
 
@@ -56,7 +57,7 @@ class RowScores:
             self._write()
 
     def _write(self) -> None:
-        with output_errors("a temporary file"):
+        with output_errors(PLACE):
             self._file.seek(0, 2)
             self._block.tofile(self._file)
         del self._block[:]
@@ -67,7 +68,7 @@ class RowScores:
             self._write()
         while start < end:
             block = array(TYPE)
-            with output_errors("a temporary file"):
+            with output_errors(PLACE):
                 self._file.seek(start * block.itemsize)
                 block.frombytes(self._file.read(min(BLOCK_ROWS, end - start) * block.itemsize))
             yield from block

@@ -36,7 +36,7 @@ def score_of(options: SelectOptions, source: Input, read: Format, row: Row, resu
     if isinstance(result, RowError):
         return FAILED
     if isinstance(result, tuple):
-        if options.reduce == "none":
+        if options.reduce is None or options.reduce == "none":
             raise UsageError(
                 f"{source.name}: row {row.number} has a list of scores; add --reduce mean, --reduce min or --reduce max"
             )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import BinaryIO
 
-from longclip_cli.errors import InputError
+from longclip_cli.errors import InputError, UsageError
 from longclip_cli.formats.format import Format
 from longclip_cli.jobs.criteria import Choice, Cut
 from longclip_cli.jobs.plan import Part, Plan, plan_run
@@ -61,11 +61,19 @@ def selection_of(options: SelectOptions, cut: Cut, scores: RowScores) -> Selecti
 def plan_outputs(options: SelectOptions) -> tuple[Plan, Plan | None]:
     """Return all inputs with their outputs, and with those of the rest, if it is wanted. Raises `UsageError`."""
     paths = tuple(path for path in (options.output, options.rest) if path is not None)
-    kept, *others = (plan_run(ScoreOptions(options.inputs, path, options.scoring), paths) for path in paths)
-    rest = others[0] if others else None
+    kept = plan_run(ScoreOptions(options.inputs, options.output, options.scoring), paths)
+    rest = plan_rest(options, options.rest, paths) if options.rest is not None else None
     inputs = [part.input for part in kept.parts]
     check_parts(inputs, options.summaries, {"-o": kept.parts, "--rest": rest.parts if rest else ()})
     return kept, rest
+
+
+def plan_rest(options: SelectOptions, rest: str, outputs: tuple[str, ...]) -> Plan:
+    """Return the inputs with the outputs of the rest. Raises `UsageError`."""
+    try:
+        return plan_run(ScoreOptions(options.inputs, rest, options.scoring), outputs)
+    except UsageError as error:  # which names the option of a run's outputs
+        raise UsageError(str(error).replace("-o", "--rest", 1)) from error
 
 
 @dataclass(frozen=True)

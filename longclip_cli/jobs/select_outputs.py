@@ -156,5 +156,6 @@ def check_format(option: str, part: Part, read: Format) -> None:
     if read.seeks and (suffix := compression_of(path)):
         raise UsageError(f"{option} {path}: {read.name} is not compressed as a whole; remove {suffix} from the name")
     named = format_of_name(path)
-    if named and named.name != read.name and (named.name, read.name) != ("json", "jsonl"):  # a usual name for it
+    is_usual = named is None or named.name == read.name or (named.name, read.name) == ("json", "jsonl")
+    if not is_usual and not part.place:  # an output in a folder has the name of its input
         raise UsageError(f"{option} {path}: rows keep the format of {part.input}, which is {read.name}")

@@ -24,7 +24,7 @@ class SelectOptions:
     rest: str | None = None
     output_key: str = "clip_score"
     input_format: InputFormat | None = None
-    reduce: Reduce = "none"
+    reduce: Reduce | None = None
     summaries: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:

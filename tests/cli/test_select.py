@@ -6,7 +6,7 @@ import signal
 import subprocess
 
 import pytest
-from helpers import COMMAND, ENVIRONMENT, EXAMPLES, TIMEOUT, hear_signals, jsonl, longclip_score, parse_jsonl
+from helpers import COMMAND, ENVIRONMENT, EXAMPLES, TIMEOUT, hear_signals, jsonl, longclip_score, parquet, parse_jsonl
 
 SELECT = COMMAND.with_name("longclip-select")
 FAILURE = {"clip_score": None, "clip_score_error": "image: no such file: a.png"}
@@ -111,6 +111,7 @@ def test_two_pipes_are_read_one_after_the_other(folder):
         (["scored.jsonl", "--min", "0.5", "-o", ""], "--output is empty; is a shell variable unset?"),
         (["scored.jsonl", "-", "--min", "0.5"], "- (standard input) cannot be combined with other inputs"),
         (["scored.jsonl", "--min", "0.5", "--rest", "-"], "--rest would overwrite -, which -o names"),
+        (["--min", "0.5", "--rest", "rest/"], "--rest rest/ is a folder; give a file for what standard input brings"),
     ],
 )
 def test_a_wrong_command_ends_with_status_2(folder, arguments, problem):
@@ -204,6 +205,39 @@ def test_several_inputs_go_into_folders(folder):
         "rest/scored.jsonl": [0, 1, 9, 3],
         "rest/other.jsonl": [],
     }
+
+
+def test_a_folder_becomes_one_stream(folder):
+    (folder / "scored").mkdir()
+    for name in ("a.jsonl", "b.jsonl"):
+        (folder / "scored" / name).write_text(jsonl(*ROWS))
+    run = select("scored", "--top", 3, cwd=folder)
+    assert run.returncode == 0 and ids_in(run.stdout) == [1, 2, 2]
+
+
+def test_inputs_with_other_suffixes_go_into_a_folder_by_name(folder):
+    (folder / "scored.txt").write_text(CSV, newline="")
+    run = select("scored.txt", "--input-format", "csv", "--min", 0.6, "-o", "kept/", cwd=folder)
+    header, _, second, _ = CSV.encode().splitlines(keepends=True)
+    assert run.returncode == 0 and (folder / "kept/scored.txt").read_bytes() == header + second
+
+
+def test_an_array_needs_a_file(folder):
+    run = select("--min", 0.6, "-o", "kept.json", input=json.dumps(ROWS), cwd=folder)
+    assert run.returncode == 2 and b"standard input: json is not read from a pipe; give a file" in run.stderr
+
+
+def test_parquet_goes_into_files_only(folder):
+    (folder / "scored.parquet").write_bytes(parquet(ROWS))
+    for arguments, problem in (
+        ((), "scored.parquet: parquet is not written to a stream; give a file with -o"),
+        (("-o", "kept.jsonl"), "-o kept.jsonl: rows keep the format of scored.parquet, which is parquet"),
+        (("-o", "kept.parquet.gz"), "-o kept.parquet.gz: parquet is not compressed as a whole; remove .gz"),
+    ):
+        run = select("scored.parquet", "--min", 0.6, *arguments, cwd=folder)
+        assert run.returncode == 2 and problem in run.stderr.decode()
+    assert select("scored.parquet", "--min", 0.6, "-o", "kept.parquet", cwd=folder).returncode == 0
+    assert (folder / "kept.parquet").read_bytes().startswith(b"PAR1")
 
 
 def test_a_link_as_output_stays_a_link(folder):

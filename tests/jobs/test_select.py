@@ -6,8 +6,9 @@ import io
 import json
 import random
 
+import pyarrow.parquet
 import pytest
-from helpers import jsonl, parse_jsonl
+from helpers import jsonl, parquet, parse_jsonl
 
 from longclip_cli.errors import InputError, OutputError, UsageError
 from longclip_cli.jobs import select as select_module
@@ -53,37 +54,39 @@ def ids_in(path):
 
 
 def encoded(kind, rows):
+    if kind == "parquet":
+        return parquet(rows)
     if kind == "jsonl":
-        return jsonl(*rows)
+        return jsonl(*rows).encode()
     if kind == "json":
-        return json.dumps(rows, indent=1)
+        return json.dumps(rows, indent=1).encode()
     file = io.StringIO(newline="")
     writer = csv.DictWriter(file, ["id", "clip_score", "clip_score_error"])
     writer.writeheader()
     writer.writerows(rows)
-    return file.getvalue()
+    return file.getvalue().encode()
 
 
-def decoded(kind, text):
+def ids_of(kind, content):
+    if kind == "parquet":
+        return pyarrow.parquet.read_table(io.BytesIO(content))["id"].to_pylist()
     if kind == "jsonl":
-        return parse_jsonl(text.encode())
+        return [row["id"] for row in parse_jsonl(content)]
     if kind == "json":
-        return json.loads(text)
-    rows = csv.DictReader(io.StringIO(text, newline=""))
-    rows = [{"id": int(row["id"]), "clip_score": float(row["clip_score"] or "nan")} | row for row in rows]
-    return [rows_with(None)[0] | row if row["clip_score_error"] else row for row in rows]
+        return [row["id"] for row in json.loads(content)]
+    return [int(row["id"]) for row in csv.DictReader(io.StringIO(content.decode(), newline=""))]
 
 
-@pytest.mark.parametrize("kind", ["jsonl", "json", "csv"])
+@pytest.mark.parametrize("kind", ["jsonl", "json", "csv", "parquet"])
 def test_the_top_of_100_000_rows_is_that_of_a_sort(tmp_path, kind):
     rows = many_rows(100_000)
     source, kept, rest = (tmp_path / f"{name}.{kind}" for name in ("scored", "kept", "rest"))
-    source.write_text(encoded(kind, rows), newline="")
+    source.write_bytes(encoded(kind, rows))
     selection = select("30%", source, output=kept, rest=rest)
     count = int(0.3 * selection.scored)
     expected = top_by_sorting(rows, count)
     others = {row["id"] for row in expected}
-    found = [[int(row["id"]) for row in decoded(kind, path.read_text())] for path in (kept, rest)]
+    found = [ids_of(kind, path.read_bytes()) for path in (kept, rest)]
     assert found == [[row["id"] for row in expected], [row["id"] for row in rows if row["id"] not in others]]
     assert selection.failed == sum(row["clip_score"] is None for row in rows) > 0
     assert selection.kept == count and selection.tied > selection.cut.ties > 0, "some, not all, of the ties are kept"
@@ -92,7 +95,7 @@ def test_the_top_of_100_000_rows_is_that_of_a_sort(tmp_path, kind):
 @pytest.mark.parametrize("kind", ["jsonl", "csv"])
 def test_kept_rows_and_the_rest_have_all_bytes_of_the_input(tmp_path, kind):
     source, kept, rest = (tmp_path / f"{name}.{kind}" for name in ("scored", "kept", "rest"))
-    source.write_text(encoded(kind, many_rows(200)), newline="")
+    source.write_bytes(encoded(kind, many_rows(200)))
     select(range_of(0.55, 0.65), source, output=kept, rest=rest)
     header = kind == "csv"
     lines = [path.read_bytes().splitlines(keepends=True) for path in (source, kept, rest)]

@@ -1,4 +1,4 @@
-"""The report of scored files: their rows in one pass, and what their runs have noted."""
+"""The report of scored files, from one pass over their rows and from their run records."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ FROM_RECORD = {"show_default": "from the run record"}
 class ReportOptions:
     """The options of `longclip-report`; `None` leaves them to the run record. Raises `UsageError` for empty names.
 
-    `named` is what commands on the page name in place of the inputs.
+    `named` replaces the inputs in commands on the page.
     """
 
     inputs: tuple[str, ...]
@@ -56,5 +56,5 @@ class ReportOptions:
 
     @property
     def keys(self) -> Keys:
-        """The options that take the place of those in run records."""
+        """The options that override run records."""
         return Keys(self.image_key, self.text_key, self.output_key, self.image_root)

@@ -1,4 +1,4 @@
-"""What runs have noted of scored files: in the records beside them, and in summaries."""
+"""What runs have recorded about scored files, in run records and summaries."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ UNKNOWN = "unknown"
 
 
 class Notes:
-    """Gathers the notes on scored files. Summaries take the place of records."""
+    """Gathers what runs have recorded about scored files. If there are summaries, records are ignored."""
 
     def __init__(self, summaries: Sequence[Mapping[str, Any]]) -> None:
         self._has_summary = bool(summaries)
@@ -35,7 +35,7 @@ class Notes:
         self._rotations = total(summaries, "rotations_not_applied")
 
     def add(self, file: ScoredFile) -> None:
-        """Take what is known of a file."""
+        """Add what the record of a file says."""
         self._count += 1
         self._output_keys.add(file.scoring.output_key)
         if len(self._files) < MOST_FILES:

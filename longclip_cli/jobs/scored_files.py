@@ -19,7 +19,7 @@ SAMPLE_KEY = "__key__"  # the field that names the sample of an archive that a r
 
 @dataclass(frozen=True)
 class Keys:
-    """Options that take the place of those in a run record; `None` leaves them."""
+    """Options that override those in a run record, unless `None` or empty."""
 
     image_key: str | None = None
     text_key: tuple[str, ...] = ()
@@ -69,7 +69,7 @@ def find_record(path: str) -> RunRecord | None:
 
 
 def scoring_of(record: RunRecord | None, wanted: InputFormat | None, keys: Keys) -> ScoringOptions:
-    """Return the options that a file's rows are read with: those of its run, and in their place those in `keys`."""
+    """Return the options that a file's rows are read with: those of its run, overridden by `keys`."""
     compared = record.compared if record else {}
     default = ScoringOptions()
     reduce = compared.get("reduce", default.reduce)
@@ -77,7 +77,7 @@ def scoring_of(record: RunRecord | None, wanted: InputFormat | None, keys: Keys)
     text_key = several(compared.get("text_key")) or default.text_key
     image_root = Path(compared.get("image_root", "."))
     if record and is_of_archive(record):
-        # Its images are not in the rows: a path that leads into the archive is no file, and names the sample.
+        # The rows do not hold the images. This path is no file, so no picture is shown, and its name is the sample's.
         image_key, image_root = SAMPLE_KEY, Path(record.input_file or "/dev/null")
         text_key = (TEXT_KEY,) if text_key == default.text_key else text_key
     return ScoringOptions(

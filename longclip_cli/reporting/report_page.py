@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs nothing else: no other file, no network, no library."""
+"""The report as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -15,12 +15,17 @@ from longclip_cli.reporting.report_values import page_values
 from longclip_cli.version import __version__
 
 MOST_BYTES = 2_000_000
-CHARACTERS = (MOST_CHARACTERS, 1000, 300, 100)  # of a text, in turn, until the page is small enough
+CHARACTERS = (
+    MOST_CHARACTERS,
+    1000,
+    300,
+    100,
+)  # of each text: the first that makes the page small enough
 NOTHING = "\N{EN DASH}"  # in place of a share of nothing
 
 
 def render_page(rows: ReportRows, about: About) -> bytes:
-    """Return the page in UTF-8, below `MOST_BYTES`; if need be, texts are shortened.
+    """Return the page in UTF-8, below `MOST_BYTES`. If it would be larger, shorten texts.
 
     Raises `LongCLIPError` if the package that renders it is not installed.
     """

@@ -1,4 +1,4 @@
-"""What a report tells of scored rows, gathered in one pass over them, in constant memory."""
+"""The content of a report, collected in one pass over scored rows in constant memory."""
 
 from __future__ import annotations
 
@@ -73,12 +73,12 @@ class ReportRows:
         self.sample: Reservoir[Sampled] = Reservoir(SAMPLED, self._random)
 
     def add(self, origin: Origin, row: Row, result: Result | None) -> None:
-        """Take one row of a scored file, or a row without a result."""
+        """Add one row of a scored file. `None`: the row holds no result of a run."""
         if result is None:
             self.rows_without_result += 1
             return
         self.counts.add_kept(row, result)
-        self.counts.failures.clear()  # a file may hold any number of made-up ones; here they are limited
+        self.counts.failures.clear()  # a hostile file may hold any number of them; `failed_scores` is bounded
         self.has_lists |= isinstance(result, tuple)
         for score, element, image, text in scores_of(row, result):
             if isinstance(score, RowError):

@@ -136,7 +136,7 @@ def place_of_top(share: float, counts: Mapping[int, int]) -> int:
 
 
 def presets(pairs: Counter[int], mismatched: Counter[int]) -> Iterable[Preset]:
-    """Yield thresholds that many will look for."""
+    """Yield common thresholds."""
     if mismatched.total() >= LEAST_DRAWN:
         for share in SHARES:
             found = threshold_for(share, pairs, mismatched)
@@ -154,7 +154,7 @@ def kept(place: int, counts: Counter[int]) -> Kept:
 
 
 def sparse(counts: Counter[int]) -> list[int]:
-    """Return a histogram as bins and their counts in turn."""
+    """Return a histogram as a list: bin, count, bin, count, …."""
     return [value for place in sorted(counts) for value in (place, counts[place])]
 
 

@@ -1,4 +1,4 @@
-"""Small pictures for a report, made from images that nobody vouches for."""
+"""Small pictures for a report, of untrusted images."""
 
 from __future__ import annotations
 

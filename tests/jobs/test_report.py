@@ -67,7 +67,7 @@ def test_records_of_a_folder_are_found_below_it(scenes, tmp_path):
 
 def test_a_summary_gives_the_counts_that_rows_lack(scenes, tmp_path):
     page = report(tmp_path, scenes / "out.jsonl", summaries=(scenes / "s.json",))
-    assert "images were not turned" in page
+    assert "images have an EXIF rotation" in page
     drawn = json.loads((scenes / "s.json").read_text())["mismatched"]["scores"]
     assert f"{drawn} mismatched pairs" in page
 
@@ -78,7 +78,7 @@ def test_options_take_the_place_of_a_missing_record(scenes, tmp_path):
         tmp_path, tmp_path / "moved.jsonl", image_key="pic", text_key=("says",), output_key="fit", image_root=EXAMPLES
     )
     assert page.count("data:image/webp") >= 24
-    assert "no run record" in page
+    assert "have no run record" in page
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_a_page_that_cannot_be_written_is_an_error_before_rows_are_read(tmp_path
 
 def test_a_broken_record_is_as_good_as_none(tmp_path):
     (tmp_path / "scored.jsonl.run.json").write_text('{"input": 1, "output_format": [], "version": {}}')
-    assert "no run record" in page_of(tmp_path, jsonl(SCORED).encode())
+    assert "have no run record" in page_of(tmp_path, jsonl(SCORED).encode())
 
 
 def test_keys_of_options_win_over_those_of_the_record(scenes):

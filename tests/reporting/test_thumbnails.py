@@ -1,4 +1,4 @@
-"""Thumbnails of images that nobody vouches for."""
+"""Thumbnails of untrusted images."""
 
 import base64
 import io

@@ -6,7 +6,7 @@ const element = (name) => document.getElementById(name);
 const slider = element("slider"), exact = element("exact"), chart = element("distribution");
 const low = Number(slider.min), high = Number(slider.max), width = chart.viewBox.baseVal.width;
 
-// How many scores are in each bin or a higher one, from a list of bins and counts in turn.
+// How many scores are in each bin or a higher one, from a list: bin, count, bin, count, ….
 function countsFrom(histogram) {
   const counts = new Float64Array(data.bins + 2);
   for (let i = 0; i < histogram.length; i += 2) counts[histogram[i]] = histogram[i + 1];
@@ -53,7 +53,7 @@ function move(place, source) {
 
 slider.addEventListener("input", () => move(Number(slider.value), slider));
 exact.addEventListener("input", () => {
-  // The fourth decimal is a bin; a score that is more exact than that is rounded up, so that no lower one is kept.
+  // The fourth decimal is a bin; a score that is more exact than that is rounded up, so that no lower score is kept.
   if (exact.value !== "") move(Math.ceil(Number((Number(exact.value) * data.bins).toFixed(6))), exact);
 });
 exact.addEventListener("change", () => move(Number(slider.value)));

@@ -5,7 +5,7 @@ import io
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from longclip_cli.errors import InputError, Reason, RowError
@@ -97,6 +97,7 @@ def test_a_large_row_group_is_written_in_parts(source, monkeypatch):
     assert file.num_row_groups == 5 and file.read() == pq.read_table(source)
 
 
+@settings(deadline=None)
 @given(wanted=st.lists(st.booleans(), max_size=40), group=st.integers(1, 9))
 def test_any_rows_can_be_chosen(tmp_path_factory, wanted, group):
     path = tmp_path_factory.mktemp("parquet") / "scored.parquet"

@@ -4,7 +4,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from longclip_cli.errors import UsageError
@@ -48,11 +48,13 @@ def top_by_sorting(scores, count):
     return sorted(sorted(scored, key=lambda place: -scores[place])[:count])
 
 
+@settings(deadline=None)
 @given(scores_with_ties, st.integers(1, 70))
 def test_the_top_rows_are_the_first_of_a_sort(scores, count):
     assert kept(Top(rows=count), scores) == top_by_sorting(scores, count)
 
 
+@settings(deadline=None)
 @given(scores_with_ties, percents)
 def test_the_top_percent_are_of_scored_rows_and_rounded_down(scores, percent):
     scored = sum(score != FAILED for score in scores)
@@ -60,6 +62,7 @@ def test_the_top_percent_are_of_scored_rows_and_rounded_down(scores, percent):
     assert kept(Top(percent=percent), scores) == top_by_sorting(scores, count)
 
 
+@settings(deadline=None)
 @given(scores_with_ties, bounds, bounds)
 def test_a_range_has_both_of_its_bounds(scores, one, other):
     least, most = sorted([one, other])
@@ -67,6 +70,7 @@ def test_a_range_has_both_of_its_bounds(scores, one, other):
     assert kept(range_of(least / UNITS, most / UNITS), scores) == expected
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1), bounds)
 def test_bounds_of_more_decimals_than_scores_are_exact(bound, units):
     """The score 0.612345 is below a bound of 0.6123451, although the two are closer than a unit."""
@@ -76,6 +80,7 @@ def test_bounds_of_more_decimals_than_scores_are_exact(bound, units):
     assert is_above == (score >= Decimal(repr(bound))) and is_below == (score <= Decimal(repr(bound)))
 
 
+@settings(deadline=None)
 @given(bounds)
 def test_scores_survive_text(units):
     assert units_of(float(score_text(units))) == units

@@ -1,12 +1,13 @@
 """Scores of rows in a temporary file."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from longclip_cli.jobs import row_scores
 from longclip_cli.jobs.row_scores import FAILED, RowScores
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from([FAILED, 0, 1, 1_000_000]), max_size=30), st.data(), st.integers(1, 7))
 def test_scores_are_read_as_they_were_added(scores, data, block_rows):
     start = data.draw(st.integers(0, len(scores)))

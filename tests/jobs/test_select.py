@@ -5,10 +5,13 @@ import gzip
 import io
 import json
 import random
+from itertools import accumulate, chain, pairwise
 
 import pyarrow.parquet
 import pytest
 from helpers import jsonl, parquet, parse_jsonl
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from longclip_cli.errors import InputError, OutputError, UsageError
 from longclip_cli.jobs import select as select_module
@@ -90,6 +93,29 @@ def test_the_top_of_100_000_rows_is_that_of_a_sort(tmp_path, kind):
     assert found == [[row["id"] for row in expected], [row["id"] for row in rows if row["id"] not in others]]
     assert selection.failed == sum(row["clip_score"] is None for row in rows) > 0
     assert selection.kept == count and selection.tied > selection.cut.ties > 0, "some, not all, of the ties are kept"
+
+
+scores = st.sampled_from([None, 0.0, 0.3, 0.300001, 1.0]) | st.floats(0, 1).map(lambda score: round(score, 6))
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "json", "csv", "parquet"])
+@settings(deadline=None, max_examples=25)
+@given(files=st.lists(st.lists(scores, min_size=1, max_size=8), min_size=1, max_size=3), count=st.integers(1, 12))
+def test_any_top_and_its_rest_are_the_inputs(tmp_path_factory, kind, files, count):
+    folder = tmp_path_factory.mktemp("select")
+    rows = [row | {"id": place} for place, row in enumerate(rows_with(*chain(*files)))]
+    ends = list(accumulate(map(len, files)))
+    (folder / "scored").mkdir()
+    for number, (start, end) in enumerate(pairwise([0, *ends])):
+        (folder / "scored" / f"{number}.{kind}").write_bytes(encoded(kind, rows[start:end]))
+    select(str(count), folder / "scored", output=folder / "kept", rest=folder / "rest")
+    kept, rest = (
+        [list(ids_of(kind, path.read_bytes())) for path in sorted((folder / name).glob(f"*.{kind}"))]
+        for name in ("kept", "rest")
+    )
+    assert list(chain(*kept)) == [row["id"] for row in top_by_sorting(rows, count)]
+    for (start, end), found in zip(pairwise([0, *ends]), zip(kept, rest, strict=True), strict=True):
+        assert sorted(chain(*found)) == list(range(start, end)) and all(ids == sorted(ids) for ids in found)
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv"])

@@ -6,21 +6,19 @@ import json
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-from longclip_cli.options import available_cores
 from longclip_cli.reporting.about import DEFAULT_KEY, About
-from longclip_cli.reporting.charts import HEIGHT, WIDTH, Axis, Column, axis_over, curves, trend_axis, trend_columns
+from longclip_cli.reporting.charts import HEIGHT, WIDTH, axis_over, curves
 from longclip_cli.reporting.counts import BINS
 from longclip_cli.reporting.examples import Example
 from longclip_cli.reporting.galleries import Card, cards_of, galleries
 from longclip_cli.reporting.report_rows import OTHER_REASONS, ReportRows
 from longclip_cli.reporting.thresholds import LEAST_DRAWN, SHARES, SHOWN, separation, share_from, threshold_for
-from longclip_cli.reporting.token_marks import CLIP_LENGTH, CONTEXT_LENGTH, SPECIAL_TOKENS, token_count
-from longclip_cli.reporting.trends import Trend
+from longclip_cli.reporting.token_marks import CLIP_LENGTH, CONTEXT_LENGTH
+from longclip_cli.reporting.trend_charts import lengths, trend_charts
 
 TOP_SHARES = (0.5, 0.3, 0.1)
 MOST_OF_FAILED = 300  # characters of the text of a row that has failed
@@ -51,33 +49,12 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class TrendChart:
-    """A trend to draw, with what its ranges are of."""
-
-    name: str
-    title: str
-    unit: str
-    note: str
-    axis: Axis
-    columns: list[Column]
-
-
-@dataclass(frozen=True)
 class Failure:
     """Why rows have failed: how many, and examples."""
 
     label: str
     count: int
     cards: list[Card]
-
-
-@dataclass(frozen=True)
-class Lengths:
-    """Of the texts in a sample, how many have more tokens than the networks read."""
-
-    texts: int
-    past_clip: int
-    past_context: int
 
 
 def page_values(rows: ReportRows, about: About, most: int) -> dict[str, Any]:
@@ -168,37 +145,6 @@ def select_command(about: About) -> tuple[str, str]:
     return (
         f"{' '.join(['longclip-select', inputs, shlex.join([*key, *reduce])]).rstrip()} --min",
         f"-o {shlex.quote(target)}",
-    )
-
-
-def trend_charts(rows: ReportRows) -> list[TrendChart]:
-    """Return what scores are shown against: the length of texts, and the size and shape of images in a sample."""
-    size, shape = Trend(), Trend(is_centred=True)
-    with ThreadPoolExecutor(available_cores()) as threads:  # images may be on a slow disk
-        measured = list(threads.map(lambda each: each.image_size(), rows.sample.items))
-    for each, found in zip(rows.sample.items, measured, strict=True):
-        if found and all(found):
-            size.add(min(found), each.score)
-            shape.add(found[0] / found[1], each.score)
-    count = sum(found is not None for found in measured)
-    of_sample = f"{count:,} images of a random sample of {len(measured):,} pairs."
-    charts = (
-        ("length", "Text length", "characters", "All pairs.", rows.by_length),
-        ("size", "Image size", "pixels, shorter side", of_sample, size),
-        ("shape", "Image shape", "width ÷ height", of_sample, shape),
-    )
-    return [
-        TrendChart(name, title, unit, note, trend_axis(ranges), trend_columns(trend_axis(ranges), ranges))
-        for name, title, unit, note, trend in charts
-        if (ranges := trend.ranges())
-    ]
-
-
-def lengths(rows: ReportRows) -> Lengths:
-    """Return how many texts of the sample are longer than the networks read."""
-    counts = [token_count(each.text) + SPECIAL_TOKENS for each in rows.sample.items if each.text]
-    return Lengths(
-        len(counts), sum(count > CLIP_LENGTH for count in counts), sum(count > CONTEXT_LENGTH for count in counts)
     )
 
 

@@ -133,7 +133,7 @@ class ScoreOptions:
     """The options of `longclip-score`; `None` leaves a choice to the device.
 
     `batch_size` counts images, `prefetch` and `max_errors` rows. Raises `UsageError` for an empty name, and for
-    `resume` without an output file.
+    `resume` or `report` without an output file.
     """
 
     inputs: tuple[str, ...] = (STANDARD_STREAM,)
@@ -169,6 +169,10 @@ class ScoreOptions:
     summary: Annotated[
         Path | None, Option("Also write the summary as JSON.", OUTPUT, "FILE", (), {"show_default": "none"})
     ] = None
+    report: Annotated[
+        Path | None,
+        Option("Write a page about the scores when the run ends.", OUTPUT, "FILE.html", (), {"show_default": "none"}),
+    ] = None
 
     def __post_init__(self) -> None:
         for path in self.inputs:
@@ -176,3 +180,5 @@ class ScoreOptions:
         check_not_empty("output", self.output)
         if self.resume and self.output == STANDARD_STREAM:
             raise UsageError("--resume needs an output file; give one with -o")
+        if self.report and self.output == STANDARD_STREAM:
+            raise UsageError("--report needs an output file; give one with -o")

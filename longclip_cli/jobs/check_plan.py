@@ -21,7 +21,10 @@ def check_plan(parts: list[Paths], options: ScoreOptions) -> None:
     """Raise `UsageError` if two inputs have one output, or one of their files would be overwritten."""
     check_outputs(parts)
     check_inputs_are_kept(parts, options)
-    check_summary(options.summary, parts)
+    check_further("--summary", options.summary, parts)
+    check_further("--report", options.report, parts)
+    if options.summary and options.report and file_keys(options.summary) & file_keys(options.report):
+        raise UsageError("--report would overwrite the summary; give it another file")
     check_stream(parts, options)
 
 
@@ -47,16 +50,16 @@ def check_inputs_are_kept(parts: list[Paths], options: ScoreOptions) -> None:
             raise UsageError(f"-o would overwrite {inputs[key]}, which is an input")
 
 
-def check_summary(summary: Path | None, parts: list[Paths]) -> None:
-    """Raise `UsageError` if the summary is an input or an output."""
-    if not summary:
+def check_further(option: str, target: Path | None, parts: list[Paths]) -> None:
+    """Raise `UsageError` if a file that is written besides, the summary or the report, is an input or an output."""
+    if not target:
         return
-    keys, real = file_keys(summary), os.path.realpath(summary)
+    keys, real = file_keys(target), os.path.realpath(target)
     for path, output, _ in parts:
         for what, name in (("input", path), ("output", output)):
             is_one = keys & file_keys(Path(name)) or (not keys and real == os.path.realpath(name))  # no folder yet
             if name != STANDARD_STREAM and is_one and not Path(real).is_char_device():
-                raise UsageError(f"--summary would overwrite the {what} {name}; give it another file")
+                raise UsageError(f"{option} would overwrite the {what} {name}; give it another file")
 
 
 def check_stream(parts: list[Paths], options: ScoreOptions) -> None:

@@ -116,7 +116,7 @@ def named_format(name: str) -> InputFormat:
 
 def names_below(folder: Path, options: ScoreOptions, others: tuple[str, ...]) -> list[str]:
     """Return the names of the files below a folder, relative to it and sorted."""
-    left_out = {os.path.realpath(path) for path in (options.output, options.summary, *others) if path}
+    left_out = {os.path.realpath(path) for path in (options.output, options.summary, options.report, *others) if path}
     names = []
     for root, folders, files in os.walk(folder, onerror=stop_at):
         here = Path(root)

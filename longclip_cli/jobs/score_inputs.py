@@ -14,6 +14,7 @@ from longclip_cli.jobs.part import OpenPart
 from longclip_cli.jobs.plan import plan_run
 from longclip_cli.jobs.recorded_output import RecordedOutput
 from longclip_cli.jobs.run import Outcome, Run
+from longclip_cli.jobs.run_report import check_report, write_run_report
 from longclip_cli.jobs.signals import stop_on_signals
 from longclip_cli.jobs.write import Writer
 from longclip_cli.options import ScoreOptions
@@ -33,9 +34,11 @@ def score_inputs(options: ScoreOptions, progress: Progress) -> Outcome:
     try:
         with stop_on_signals() as stop:
             run = Run(options, plan_run(options), summary, progress, stop)
+            check_report(options)
             with open_inputs(run) as inputs:
                 writer = Writer(run, inputs)
                 score_run(run, inputs, writer)
+            write_run_report(run)
     except (Exception, Interrupted) as stopped_by:
         error = stopped_by
     if not writer:

@@ -219,7 +219,7 @@ def options_in_docs(text):
     }
 
 
-@pytest.mark.parametrize("command", ["longclip-score", "longclip-select", "longclip-convert"])
+@pytest.mark.parametrize("command", ["longclip-score", "longclip-select", "longclip-report", "longclip-convert"])
 def test_the_docs_list_the_options_that_the_help_lists(command):
     page = (ROOT / "docs/cli.md").read_text()
     section = page.partition(f"\n## {command}\n")[2].partition("\n## ")[0]

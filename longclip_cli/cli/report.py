@@ -9,11 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
+from longclip_cli.cli.explain import explain
 from longclip_cli.cli.options import GroupedCommand, from_values, with_options
-from longclip_cli.cli.select import explain
 from longclip_cli.errors import Interrupted
 from longclip_cli.jobs.report_options import ReportOptions
 from longclip_cli.jobs.signals import stop_on_signals
+from longclip_cli.options import STANDARD_STREAM
 from longclip_cli.reporting.messages import MessageHandler, Speaker, complain
 from longclip_cli.storage.streams import open_standard_streams
 from longclip_cli.version import __version__
@@ -32,12 +33,12 @@ def print_version(wanted: bool) -> None:
 @app.command(cls=GroupedCommand, context_settings={"help_option_names": ["-h", "--help"]})
 @with_options(ReportOptions)
 def report(
-    inputs: Annotated[
-        list[str], typer.Argument(metavar="SCORED", help="Scored files, or folders of them; - is stdin.")
-    ],
     output: Annotated[
         str, typer.Option("-o", "--output", metavar="FILE", help="Page to write.", rich_help_panel="Output")
     ],
+    inputs: Annotated[
+        list[str] | None, typer.Argument(metavar="SCORED", help="Scored files, or folders of them; - is stdin.")
+    ] = None,
     summary: Annotated[
         list[Path] | None,
         typer.Option(
@@ -64,7 +65,7 @@ def report(
     logging.basicConfig(handlers=[MessageHandler()], level=logging.ERROR)
     warnings.simplefilter("ignore")  # of libraries, about images
     try:
-        own = {"inputs": tuple(inputs), "output": output, "summaries": tuple(summary or ())}
+        own = {"inputs": tuple(inputs or [STANDARD_STREAM]), "output": output, "summaries": tuple(summary or ())}
         options = from_values(ReportOptions, values, **own)
         with stop_on_signals():
             from longclip_cli.jobs.report import write_report

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import sys
-import traceback
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from longclip_cli.errors import Interrupted, LongCLIPError, ReaderGoneError, UsageError
+from longclip_cli.cli.explain import explain
+from longclip_cli.errors import Interrupted, UsageError
 from longclip_cli.jobs.criteria import Criterion, range_of, range_without, top_of
 from longclip_cli.jobs.select import select_rows
 from longclip_cli.jobs.selection import SelectOptions
@@ -129,16 +129,6 @@ def criterion_of(
     if top is not None:
         return top_of(top)
     return range_of(least, most) if mismatched is None else range_without(mismatched, summaries)
-
-
-def explain(error: Exception | Interrupted) -> int:
-    """Print what has stopped the command, and return the exit status; print nothing if the reader has gone."""
-    if not isinstance(error, LongCLIPError | Interrupted):
-        traceback.print_exception(error)
-        complain(f"unexpected error; please report it: {error!r}")
-    elif not isinstance(error, ReaderGoneError):
-        complain(error)
-    return int(getattr(error, "exit_status", LongCLIPError.exit_status))
 
 
 def main() -> None:

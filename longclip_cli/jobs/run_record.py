@@ -143,7 +143,8 @@ def read_record(path: Path) -> RunRecord | None:
     try:
         for name, kind in (("prefix", Prefix), ("completion", Completion)):
             about[name] = kind(**about[name]) if about[name] else None
-        about["mismatched"] = {str(int(place)): int(count) for place, count in (about["mismatched"] or {}).items()}
+        if about["mismatched"] is not None:
+            about["mismatched"] = {str(int(place)): int(count) for place, count in about["mismatched"].items()}
     except (AttributeError, TypeError, ValueError):
         return None
     return RunRecord(compared=values, **about)

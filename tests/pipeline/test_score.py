@@ -13,4 +13,6 @@ PAIR = Pair(ImageInput(None), TextInput(None, is_cut=True))
 def test_scores_go_to_the_rows_that_have_no_error():
     failed = RowError(Reason.UNEXPECTED)
     rows = [LoadedRow(ROW, pairs) for pairs in ((PAIR,), failed, (PAIR,))]
-    assert [row.result for row in join(rows, [0.25, 0.75])] == [0.25, failed, 0.75]
+    scored = list(join(rows, [0.25, 0.75], [(0.1, 0.2), ()]))
+    assert [row.result for row in scored] == [0.25, failed, 0.75]
+    assert [row.mismatched for row in scored] == [(0.1, 0.2), (), ()]

@@ -39,7 +39,7 @@ def score(
         list[str] | None,
         typer.Argument(
             metavar="INPUT",
-            help="JSONL, JSON, CSV or TSV files, or folders of them; .gz .bz2 .xz .zst are decompressed; - is stdin.",
+            help="Files of JSONL, JSON, CSV, Parquet or WebDataset, or folders of them; - is stdin.",
         ),
     ] = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
@@ -55,10 +55,11 @@ def score(
 
     \b
     longclip-score in.jsonl -o out.jsonl
-    zcat shard.jsonl.gz | longclip-score -m longclip-L@336px.pt | jq -c 'select(.clip_score > 0.6)'
+    longclip-score shards/ -o scored/ --resume
+    zcat shard.jsonl.gz | longclip-score -m longclip-L@336px.pt | longclip-select --min 0.6 > kept.jsonl
 
-    Exit status: 0 every row was scored, 1 the run could not start or continue, 2 wrong usage,
-    3 complete, but some rows carry an error.
+    Exit status: 0 every row was scored, 1 the run could not start or continue, or an input failed, 2 wrong
+    usage, 3 complete, but some rows carry an error.
     """
     if not inputs and sys.stdin is not None and sys.stdin.isatty():
         typer.echo(context.get_help(), err=True)

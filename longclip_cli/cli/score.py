@@ -119,8 +119,8 @@ def print_outcome(outcome: Outcome, options: ScoreOptions, *, quiet: bool) -> No
 
 def resume_advice(options: ScoreOptions) -> str:
     """Return how to score inputs that failed once they are repaired, if the run can be resumed."""
-    again = "the same command" if options.resume else "--resume added"
-    return "" if options.output == STANDARD_STREAM else f"; when they are repaired, {again} scores only them"
+    again = "run the same command again" if options.resume else "add --resume"
+    return "" if options.output == STANDARD_STREAM else f"; {again} to score only them, once they are repaired"
 
 
 def advice(reason: Reason) -> str:

@@ -40,7 +40,7 @@ def leaf_steps(steps: tuple[Step, ...], value: object) -> Iterator[tuple[Step, .
 
 def steps_inside(value: object) -> list[tuple[Step, object]]:
     """Return the steps from a value into what it holds, less long names. A list of strings or numbers is one value."""
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and not value.keys() >= {"bytes", "path"}:  # as images are, which are one value
         return [(name, child) for name, child in value.items() if len(name) <= LONGEST_NAME]
     if isinstance(value, list | tuple):
         return [(None, child) for child in value[:MOST_ELEMENTS] if isinstance(child, Mapping | list | tuple)]

@@ -53,7 +53,7 @@ def resume(run: Run, opened: OpenPart) -> None:
     opened.record = record
     # A pipe has no identity by which a complete input could be recognised.
     if not opened.source.is_live and (completion := opened.output.completion(record)):
-        opened.earlier = completion
+        opened.earlier, opened.counts = completion, opened.output.counts
         return
     key = run.options.scoring.output_key
     try:

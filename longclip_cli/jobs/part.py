@@ -121,7 +121,7 @@ class OpenPart:
         """Open the output, unless an earlier input of the run has. Raise `OutputError`."""
         assert self.record, "the part is prepared"
         if not self.output.has_begun:
-            self.output.mismatched = self.counts.mismatched
+            self.output.counts = self.counts
             self.output.begin(self.record)
             if self._streams:
                 self.output.write(self.find_format().stream_start())

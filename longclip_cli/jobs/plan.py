@@ -100,7 +100,9 @@ def inputs_at(path: str, options: ScoreOptions, left_out: tuple[str, ...]) -> It
         files = formats.get(options.scoring.input_format, [])
     elif len(formats) > 1:
         counts = ", ".join(f"{len(names)} {kind} ({listed(names)})" for kind, names in formats.items())
-        raise UsageError(f"{path}: files of several formats: {counts}; choose one with --input-format")
+        raise UsageError(
+            f"{path}: files of several formats: {counts}; choose one with --input-format, or name the files"
+        )
     if not files:
         kind = options.scoring.input_format or "a known format"
         raise InputError(f"{path}: no file of {kind} in this folder; a file's suffix says its format")

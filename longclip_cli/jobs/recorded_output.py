@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from longclip_cli.errors import DifferentRunError, OutputError
 from longclip_cli.jobs.run_record import Completion, Prefix, PrefixHash, RunRecord, is_record, read_record, write_record
+from longclip_cli.reporting.counts import Counts
 from longclip_cli.stopwatch import now
 from longclip_cli.storage.files import output_errors
 from longclip_cli.storage.side_files import refused
@@ -31,9 +32,8 @@ class RecordedOutput:
     def __init__(self, output: Output, *, follows_input: bool = False) -> None:
         self._output = output
         self._follows_input = follows_input
-        # Counts of mismatched pairs by bin: those of the run that is continued, and of this one.
-        self.mismatched_before: Counter[int] = Counter()
-        self.mismatched: Counter[int] = Counter()
+        self.counts = Counts()  # of the rows here; OpenPart, which counts them, sets it
+        self.mismatched_before: Counter[int] = Counter()  # counts of mismatched pairs of the run that is continued
         self.has_grown = False  # the input, since the rows here were written
         self._files = output.files
         self._record: RunRecord | None = None  # while rows are written
@@ -105,7 +105,9 @@ class RecordedOutput:
                 f"{self._output.path} is the complete output of a different run: {'; '.join(differences)}. "
                 "To score all rows, remove --resume"
             )
-        if was == now:
+        if was == now and recorded.completion:
+            rows, failed = recorded.completion.rows, recorded.completion.failed
+            self.counts = Counts.of_earlier(rows, failed, by_bin(recorded.scores), by_bin(recorded.mismatched))
             return recorded.completion
         if self._follows_input and recorded.has_grown(record) and not recorded.differences(record, ignored=["input"]):
             self._reopen(recorded)
@@ -152,7 +154,7 @@ class RecordedOutput:
                 "Use the same input and options. To score all rows, remove --resume"
             )
         self._is_resumed = True
-        self.mismatched_before.update({int(place): count for place, count in (recorded.mismatched or {}).items()})
+        self.mismatched_before.update(by_bin(recorded.mismatched))
         for line in self._output.kept_lines():
             before = self._written.copy()
             self._written.add(line)
@@ -210,8 +212,10 @@ class RecordedOutput:
     def _write_record(self, **changes: Any) -> None:
         if self._files and self._record:
             with output_errors(self._output.name):
-                mismatched = {str(place): count for place, count in sorted(self.mismatched.items())}
-                record = replace(self._record, prefix=self._written.prefix, mismatched=mismatched, **changes)
+                scores, mismatched = (as_texts(each) for each in (self.counts.histogram, self.counts.mismatched))
+                record = replace(
+                    self._record, prefix=self._written.prefix, scores=scores, mismatched=mismatched, **changes
+                )
                 write_record(self._files.record, record)
 
     def complete(self, rows: int, failed: int, write: WriteFile | None = None) -> None:
@@ -236,3 +240,13 @@ class RecordedOutput:
 def has_content(path: Path) -> bool:
     """Return whether there is a file that is not empty."""
     return path.exists() and path.stat().st_size > 0
+
+
+def by_bin(counts: Mapping[str, int] | None) -> Counter[int]:
+    """Return the counts of a record by bin."""
+    return Counter({int(place): count for place, count in (counts or {}).items()})
+
+
+def as_texts(counts: Counter[int]) -> dict[str, int]:
+    """Return counts as a record has them, by bins as texts."""
+    return {str(place): count for place, count in sorted(counts.items())}

@@ -23,6 +23,8 @@ from longclip_cli.storage.side_files import side_files
 from longclip_cli.storage.source import open_input
 from longclip_cli.storage.target import Output
 
+PAGE_SUFFIXES = (".html", ".htm")
+
 
 def write_report(options: ReportOptions, summary: Mapping[str, Any] | None = None) -> int:
     """Write the report of scored files, and return the size of the page in bytes.
@@ -48,6 +50,8 @@ def check_page(options: ReportOptions) -> None:
     target = destination(options.output)
     if isinstance(target, Path) and target.is_dir():
         raise OutputError(f"cannot write {target}: it is a folder")
+    if isinstance(target, Path) and target.suffix.lower() not in PAGE_SUFFIXES and not target.is_fifo():
+        raise UsageError(f"-o {target}: the page is HTML; give a name that ends in .html")
     if isinstance(target, Path) and not target.absolute().parent.is_dir():
         raise OutputError(f"cannot write {target}: no such folder")
     if any(is_page(options, summary) for summary in options.summaries):

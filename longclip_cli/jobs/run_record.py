@@ -81,6 +81,7 @@ class RunRecord:
     end: str | None = None
     prefix: Prefix | None = None
     completion: Completion | None = None
+    scores: Mapping[str, int] | None = None  # counts of scores by bin
     mismatched: Mapping[str, int] | None = None  # counts of mismatched pairs by bin of their score
 
     def has_grown(self, other: RunRecord) -> bool:
@@ -143,8 +144,9 @@ def read_record(path: Path) -> RunRecord | None:
     try:
         for name, kind in (("prefix", Prefix), ("completion", Completion)):
             about[name] = kind(**about[name]) if about[name] else None
-        if about["mismatched"] is not None:
-            about["mismatched"] = {str(int(place)): int(count) for place, count in about["mismatched"].items()}
+        for name in ("scores", "mismatched"):
+            if about[name] is not None:
+                about[name] = {str(int(place)): int(count) for place, count in about[name].items()}
     except (AttributeError, TypeError, ValueError):
         return None
     return RunRecord(compared=values, **about)

@@ -81,8 +81,7 @@ def score_run(run: Run, inputs: Inputs, writer: Writer) -> None:
         raise
     finally:
         run.progress.close()
-    if not writer.earlier:
-        write_summary(run, is_complete=not run.summary.failed_inputs)
+    write_summary(run, is_complete=not run.summary.failed_inputs)
 
 
 def open_first(inputs: Inputs, writer: Writer) -> OpenPart | None:

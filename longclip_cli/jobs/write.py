@@ -138,7 +138,7 @@ class Writer:
         self._note(part, opened, error=str(error))
         if self._ends_run(part, error):
             raise error
-        log.error("%s failed: %s", part.input, error)
+        log.error("failed: %s", error if part.input in str(error) else f"{part.input}: {error}")
 
     def _ends_run(self, part: Part, error: LongCLIPError) -> bool:
         """Return whether an input's error is the run's: if it has no other, or if the next one would fail alike."""

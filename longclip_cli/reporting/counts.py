@@ -44,6 +44,19 @@ class Counts:
         self.mismatched: Counter[int] = Counter()  # of mismatched pairs' scores, by bin
         self._last: tuple[Row, Result] | None = None
 
+    @classmethod
+    def of_earlier(cls, rows: int, failed: int, scores: Counter[int], mismatched: Counter[int]) -> Counts:
+        """Return the counts of rows that an earlier run has completed; their mean is exact to 0.00005."""
+        counts = cls()
+        counts.rows = counts.kept = rows
+        counts.failed = counts.kept_failed = failed
+        counts.scores = scores.total()
+        counts.score_sum = sum(place * count for place, count in scores.items()) / BINS
+        counts.histogram, counts.mismatched = scores, mismatched
+        if failed:
+            counts.failures["failed in an earlier run"] = failed
+        return counts
+
     @property
     def scored(self) -> int:
         """The number of rows that were scored."""

@@ -84,6 +84,7 @@ def page_values(rows: ReportRows, about: About, most: int) -> dict[str, Any]:
         "few_mismatched": 0 < mismatched.total() < LEAST_DRAWN,
         "presets": list(presets(pairs, mismatched)),
         "command": select_command(about),
+        "has_lists": about.has_lists,
         "histograms": json.dumps({"bins": BINS, "pairs": sparse(pairs), "mismatched": sparse(mismatched)}),
         "trends": trend_charts(rows),
         "lengths": lengths(rows),

@@ -10,7 +10,7 @@ from longclip_cli.reporting.counts import BINS
 
 SHARES = (0.05, 0.01, 0.001)  # of mismatched pairs that pass
 SHOWN = 0.01  # the share that the end of a run names
-LEAST_DRAWN = 200  # mismatched pairs, for that share to mean something
+LEAST_DRAWN = 100  # mismatched pairs, for that share to mean something
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def test_a_grown_input_of_a_folder_is_continued(tiny_checkpoint, tmp_path):
     (folder / "b.jsonl").write_text(rows(0, 1, 2))
     run = longclip_score(*command)
     assert run.returncode == 0
-    assert b"3 rows" in run.stderr and b"kept    2 rows of an earlier run" in run.stderr
+    assert b"5 rows" in run.stderr and b"kept    4 rows of an earlier run" in run.stderr
     assert [row["id"] for row in parse_jsonl((out / "b.jsonl").read_bytes())] == [0, 1, 2]
 
 

@@ -110,7 +110,7 @@ def test_a_broken_input_is_named_and_does_not_stop_the_others(shards, tiny_check
     command = (shards, "-o", out, "-m", tiny_checkpoint, "--summary", tmp_path / "summary.json")
     run = longclip_score(*command)
     assert run.returncode == 1
-    assert f"{shards}/07.jsonl.gz failed: ".encode() in run.stderr
+    assert f"failed: {shards}/07.jsonl.gz: ".encode() in run.stderr
     assert b"inputs  19 completed, 1 failed" in run.stderr
     names = {f"{i:02}.jsonl" for i in range(20) if i != 7}
     assert {path.name for path in out.iterdir()} == names | {".longclip"}
@@ -125,10 +125,17 @@ def test_a_broken_input_is_named_and_does_not_stop_the_others(shards, tiny_check
     times = {path.name: path.stat().st_mtime_ns for path in out.iterdir() if path.suffix}
     run = longclip_score(*command, "--resume")
     assert run.returncode == 0
-    assert b"1 rows" in run.stderr and b"inputs  1 completed, 19 complete already" in run.stderr
+    assert b"58 rows" in run.stderr and b"inputs  1 completed, 19 complete already" in run.stderr
     assert len(read(out / "07.jsonl")) == 1
     assert {name: (out / name).stat().st_mtime_ns for name in times} == times
-    assert json.loads((tmp_path / "summary.json").read_text())["complete"]
+    resumed = json.loads((tmp_path / "summary.json").read_text())
+    assert resumed["complete"] and (resumed["rows"], resumed["kept"], resumed["scores"]) == (58, 57, 58)
+    for name in ("histogram", "mismatched"):
+        before, after = (sum((each.get("histogram") or each)["counts"]) for each in (summary[name], resumed[name]))
+        assert 0 < before <= after, "those of earlier runs are counted"
+    assert longclip_score(*command, "--resume").returncode == 0
+    again = json.loads((tmp_path / "summary.json").read_text())
+    assert (again["histogram"], again["mean"]) == (resumed["histogram"], pytest.approx(resumed["mean"], abs=1e-4))
 
 
 def test_an_input_that_breaks_midway_leaves_its_rows_for_resume(tiny_checkpoint, tmp_path):

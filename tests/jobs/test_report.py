@@ -146,12 +146,14 @@ def test_what_is_no_summary_is_an_error(tmp_path):
 def test_the_page_never_overwrites_an_input(tmp_path):
     path = tmp_path / "scored.jsonl"
     path.write_text(jsonl(SCORED))
-    (tmp_path / "link.jsonl").hardlink_to(path)
-    for output in (path, tmp_path / "link.jsonl"):
-        with pytest.raises(UsageError, match="is an input"):
-            write_report(ReportOptions((str(path),), str(output)))
+    link = tmp_path / "link.html"
+    link.hardlink_to(path)
+    with pytest.raises(UsageError, match="is an input"):
+        write_report(ReportOptions((str(path),), str(link)))
+    with pytest.raises(UsageError, match=r"ends in \.html"):
+        write_report(ReportOptions((str(path),), str(path)))
     with pytest.raises(UsageError, match="which --summary names"):
-        write_report(ReportOptions((str(path),), str(tmp_path / "s.json"), (tmp_path / "s.json",)))
+        write_report(ReportOptions((str(path),), str(link), (link,)))
     assert path.read_text() == jsonl(SCORED)
 
 

@@ -156,9 +156,12 @@ class OpenPart:
         self.find_format().write_lines(file, Again(self._partial_lines))
 
     def _write_results(self, file: BinaryIO) -> None:
+        from longclip_cli.pipeline.images import trim_heaps
+
         source = open_input(self.part.input)
         if source.identity != self.source.identity:
             raise InputError(f"{source.name}: changed while it was scored; run again without --resume")
+        trim_heaps()  # of what rows have held: a row group of Parquet needs as much
         results = map(self._decode, self._partial_lines())
         self.find_format().write_file(file, source, results, self._scoring, self._output_format)
         if next(results, None) is not None:

@@ -39,7 +39,7 @@ def test_standard_input_and_output_are_used(tmp_path):
     ("arguments", "status", "problem"),
     [
         (("missing.jsonl", "-o", "report.html"), 1, "cannot read missing.jsonl: No such file or directory"),
-        (("in.jsonl", "-o", "in.jsonl"), 2, "-o would overwrite in.jsonl, which is an input"),
+        (("in.jsonl", "-o", "in.jsonl"), 2, "-o in.jsonl: the page is HTML; give a name that ends in .html"),
         (("in.jsonl", "-o", "report.html"), 1, "in.jsonl: no row holds a result in the field 'clip_score'"),
         (("in.jsonl", "-o", "report.html", "--image-key", ""), 2, "--image-key is empty"),
     ],

@@ -60,7 +60,7 @@ def unreadable(error: InputError) -> Rows:
 
 
 def failed_rows(rows: Iterable[Row], options: ScoringOptions) -> list[ScoredRow]:
-    """Return those rows that fail before their image is opened."""
+    """Return those rows that fail before their image is opened. Of several images, others may be scored."""
     from longclip_cli.pipeline.load import find_image
 
     failed = []
@@ -68,7 +68,7 @@ def failed_rows(rows: Iterable[Row], options: ScoringOptions) -> list[ScoredRow]
         try:
             if isinstance(row.inputs, RowError):
                 raise row.inputs
-            for image in row.inputs.images:
+            for image in row.inputs.images if len(row.inputs.images) == 1 else ():
                 if isinstance(image, RowError):
                     raise image
                 find_image(image, options)

@@ -42,6 +42,12 @@ def test_an_element_that_fails_is_null_and_the_row_has_failed(tiny_checkpoint, t
     assert counts["failed_by_reason"] == {"text: blank": 1, "image: no such file": 1}
 
 
+def test_an_image_that_is_missing_costs_only_its_own_score(tiny_checkpoint):
+    """Also if no other row needs the model."""
+    (row,) = score(tiny_checkpoint, ROW | {"image_path": [PATHS[0], "missing.png"]}, status=3)
+    assert [score is None for score in row["clip_score"]] == [False, True]
+
+
 def test_a_row_whose_only_image_fails_has_one_error(tiny_checkpoint):
     (row,) = score(tiny_checkpoint, {"image_path": "missing.png", "text": ["A cat", "A dog"]}, status=3)
     assert row["clip_score"] is None and row["clip_score_error"] == "image: no such file: missing.png"
@@ -126,7 +132,7 @@ def test_an_array_to_an_open_descriptor_is_written_row_by_row(tiny_checkpoint, t
 
 
 def test_an_input_that_changes_while_it_is_scored_gives_no_output(tiny_checkpoint, tmp_path):
-    """The scores of an array are put into it at the end: they must not go into another one."""
+    """The scores of an array are added to it at the end; they must not go into a different array."""
     source, out = tmp_path / "in.json", tmp_path / "out.json"
     source.write_text(json.dumps([ROW] * 3))
     changing = f"sleep 0 && echo '[{json.dumps(ROW)}]' > {source}"

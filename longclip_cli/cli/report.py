@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from longclip_cli.cli.explain import explain
+from longclip_cli.cli.explain import explain, version_option
 from longclip_cli.cli.options import GroupedCommand, from_values, with_options
 from longclip_cli.errors import Interrupted
 from longclip_cli.jobs.report_options import ReportOptions
@@ -17,17 +17,9 @@ from longclip_cli.jobs.signals import stop_on_signals
 from longclip_cli.options import STANDARD_STREAM
 from longclip_cli.reporting.messages import MessageHandler, Speaker, complain
 from longclip_cli.storage.streams import open_standard_streams
-from longclip_cli.version import __version__
 
 NAME = "longclip-report"
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
-
-
-def print_version(wanted: bool) -> None:
-    """Print the version and end the command, if wanted."""
-    if wanted:
-        typer.echo(f"{NAME} {__version__}")
-        raise typer.Exit
 
 
 @app.command(cls=GroupedCommand, context_settings={"help_option_names": ["-h", "--help"]})
@@ -46,9 +38,7 @@ def report(
         ),
     ] = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
-    _version: Annotated[
-        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Show the version and exit.")
-    ] = False,
+    _version: Annotated[bool, version_option(NAME)] = False,
     **values: Any,
 ) -> None:
     """Write a page about scored files: their scores, where to cut, failures and examples.

@@ -5,30 +5,22 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import traceback
 import warnings
 from typing import Annotated, Any
 
 import typer
 
+from longclip_cli.cli.explain import explain, version_option
 from longclip_cli.cli.options import GroupedCommand, from_values, with_options
-from longclip_cli.errors import Interrupted, LongCLIPError, ReaderGoneError, Reason, UsageError
+from longclip_cli.errors import ReaderGoneError, Reason, UsageError
 from longclip_cli.jobs.run import Outcome
 from longclip_cli.jobs.score_inputs import score_inputs
 from longclip_cli.options import STANDARD_STREAM, ScoreOptions, ScoringOptions
 from longclip_cli.reporting.messages import MessageHandler, complain
 from longclip_cli.reporting.progress import NoProgress, Progress
 from longclip_cli.storage.streams import open_standard_streams
-from longclip_cli.version import __version__
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
-
-
-def print_version(wanted: bool) -> None:
-    """Print the version and end the command, if wanted."""
-    if wanted:
-        typer.echo(f"longclip-score {__version__}")
-        raise typer.Exit
 
 
 @app.command(cls=GroupedCommand, context_settings={"help_option_names": ["-h", "--help"]})
@@ -43,9 +35,7 @@ def score(
         ),
     ] = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
-    _version: Annotated[
-        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Show the version and exit.")
-    ] = False,
+    _version: Annotated[bool, version_option("longclip-score")] = False,
     **values: Any,
 ) -> None:
     """Score how well each row's text fits its image, with LongCLIP.
@@ -97,11 +87,8 @@ def print_outcome(outcome: Outcome, options: ScoreOptions, *, quiet: bool) -> No
     summary, error = outcome.summary, outcome.error
     if isinstance(error, ReaderGoneError):
         return
-    if error and not isinstance(error, LongCLIPError | Interrupted):
-        traceback.print_exception(error)
-        complain(f"unexpected error; please report it: {error!r}")
-    elif error:
-        complain(error)
+    if error:
+        explain(error)
     if earlier := outcome.earlier:
         if not quiet:
             counts = f"{earlier.rows} rows, {earlier.failed} of them failed"

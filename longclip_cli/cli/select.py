@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from longclip_cli.cli.explain import explain
+from longclip_cli.cli.explain import explain, version_option
 from longclip_cli.errors import Interrupted, UsageError
 from longclip_cli.jobs.criteria import Criterion, range_of, range_without, top_of
 from longclip_cli.jobs.select import select_rows
@@ -18,17 +18,9 @@ from longclip_cli.jobs.signals import stop_on_signals
 from longclip_cli.options import STANDARD_STREAM
 from longclip_cli.reporting.messages import MessageHandler, Speaker, complain
 from longclip_cli.storage.streams import open_standard_streams
-from longclip_cli.version import __version__
 
 NAME = "longclip-select"
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
-
-
-def print_version(wanted: bool) -> None:
-    """Print the version and end the command, if wanted."""
-    if wanted:
-        typer.echo(f"{NAME} {__version__}")
-        raise typer.Exit
 
 
 @app.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -72,9 +64,7 @@ def select(
         typer.Option(show_default="by suffix, then by content", help="Format of the inputs."),
     ] = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
-    _version: Annotated[
-        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Show the version and exit.")
-    ] = False,
+    _version: Annotated[bool, version_option(NAME)] = False,
 ) -> None:
     """Choose rows of scored files by their score.
 

@@ -103,7 +103,7 @@ def columns_read(source: Input, names: tuple[str, ...], options: ScoringOptions)
         if names.count(name) > 1:
             raise InputError(
                 f"{source.name}: {names.count(name)} columns have the name '{cut(name)}', which is to be read; "
-                "rename them, or choose another one with --image-key and --text-key"
+                "rename them, or choose different columns with --image-key and --text-key"
             )
     found = {name: names.index(name) for name in wanted if name in names}
     if len(names) == 1 and not found and (separator := next((each for each in SEPARATORS if each in names[0]), None)):

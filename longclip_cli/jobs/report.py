@@ -10,7 +10,7 @@ from longclip_cli.errors import InputError, OutputError, UsageError
 from longclip_cli.formats.detect import detect_format
 from longclip_cli.formats.inputs import InputFields
 from longclip_cli.jobs.check_output import destination
-from longclip_cli.jobs.report_options import ReportOptions
+from longclip_cli.jobs.report_options import ReportOptions, check_page_name
 from longclip_cli.jobs.run_notes import Notes, read_summaries
 from longclip_cli.jobs.scored_files import ScoredFile, find_scored_files
 from longclip_cli.options import STANDARD_STREAM
@@ -22,8 +22,6 @@ from longclip_cli.storage.files import file_keys, output_errors, write_whole
 from longclip_cli.storage.side_files import side_files
 from longclip_cli.storage.source import open_input
 from longclip_cli.storage.target import Output
-
-PAGE_SUFFIXES = (".html", ".htm")
 
 
 def write_report(options: ReportOptions, summary: Mapping[str, Any] | None = None) -> int:
@@ -50,8 +48,7 @@ def check_page(options: ReportOptions) -> None:
     target = destination(options.output)
     if isinstance(target, Path) and target.is_dir():
         raise OutputError(f"cannot write {target}: it is a folder")
-    if isinstance(target, Path) and target.suffix.lower() not in PAGE_SUFFIXES and not target.is_fifo():
-        raise UsageError(f"-o {target}: the page is HTML; give a name that ends in .html")
+    check_page_name("-o", target)
     if isinstance(target, Path) and not target.absolute().parent.is_dir():
         raise OutputError(f"cannot write {target}: no such folder")
     if any(is_page(options, summary) for summary in options.summaries):

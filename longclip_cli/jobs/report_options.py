@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from longclip_cli.errors import UsageError
 from longclip_cli.jobs.scored_files import Keys
 from longclip_cli.options import InputFormat, Option, check_not_empty
 
+PAGE_SUFFIXES = (".html", ".htm")
 FROM_RECORD = {"show_default": "from the run record"}
 
 
@@ -58,3 +60,9 @@ class ReportOptions:
     def keys(self) -> Keys:
         """The options that override run records."""
         return Keys(self.image_key, self.text_key, self.output_key, self.image_root)
+
+
+def check_page_name(option: str, target: Path | int) -> None:
+    """Raise `UsageError` for a path that does not end as HTML does; a FIFO or an open descriptor may have any."""
+    if isinstance(target, Path) and target.suffix.lower() not in PAGE_SUFFIXES and not target.is_fifo():
+        raise UsageError(f"{option} {target}: the page is HTML; give a name that ends in .html")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from pathlib import Path
 
-from longclip_cli.errors import LongCLIPError, OutputError, UsageError
+from longclip_cli.errors import LongCLIPError, OutputError
 from longclip_cli.jobs.check_output import destination
-from longclip_cli.jobs.report_options import ReportOptions
+from longclip_cli.jobs.report_options import ReportOptions, check_page_name
 from longclip_cli.jobs.run import Run
 from longclip_cli.options import ScoreOptions
 
@@ -19,8 +18,7 @@ def check_report(options: ScoreOptions) -> None:
         return
     if path.is_dir():
         raise OutputError(f"cannot write the report {path}: it is a folder")
-    if path.suffix.lower() not in (".html", ".htm") and isinstance(destination(path), Path):
-        raise UsageError(f"--report {path}: the page is HTML; give a name that ends in .html")
+    check_page_name("--report", destination(path))
     if not path.absolute().parent.is_dir():
         raise OutputError(f"cannot write the report {path}: no such folder")
     if not find_spec("jinja2"):

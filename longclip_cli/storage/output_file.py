@@ -26,7 +26,7 @@ class OutputFile(Output):
         super().__init__(path)
         self.files: SideFiles = files
         self.name = str(files.partial)
-        # One thread locks it, and another one unlocks it.
+        # The thread that reads locks it, and the one that writes unlocks it.
         self._lock = FileLock(files.lock, thread_local=False)
         self._kept: int | None = None  # bytes of the lines that `begin` leaves; `None` if it starts a new file
         self._finished = files.partial
